@@ -1,0 +1,39 @@
+# Everything a person types while working on outboard. Each target does its own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup test check demo bench coverage clean
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): requirements/dev.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+setup: $(READY)  ## make .venv with everything in it
+
+test: $(READY)  ## the tests, on real processes where the risk is
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: $(READY)  ## the daemon at work: real files, a plugin killed, and back
+	$(BIN)/outboard demo
+
+coverage: $(READY)  ## how much of the pure parts the tests run
+	$(BIN)/coverage run -m pytest tests/protocol tests/supervision tests/discovery tests/config
+	$(BIN)/coverage report --fail-under=90
+
+bench: $(READY)  ## a call, as a ratio to a raw pipe of the same run
+	$(BIN)/python -m tests.bench.calls
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,69 @@
+"""What a session tells the shell around it. A closed union: `Event`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from protocol.envelope import MessageId, Meta
+from protocol.errors import Fault, RpcError
+from protocol.pending import Call
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """The peer asks. `Session.reply` or `Session.reply_error` is owed, exactly once."""
+
+    id: MessageId
+    method: str
+    params: msgspec.Raw
+    """An object or an array; `{}` if the peer sent none."""
+    meta: Meta | None = None
+
+
+class Notification(msgspec.Struct, frozen=True, gc=False):
+    """The peer tells. Nothing is owed."""
+
+    method: str
+    params: msgspec.Raw
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """A call of ours is settled by its reply: `error` is None, or `result` is."""
+
+    call: Call
+    result: msgspec.Raw | None
+    error: RpcError | None
+
+
+class Expired(msgspec.Struct, frozen=True, gc=False):
+    """A call of ours is settled by its deadline. Its reply, if one comes, is dropped and counted."""
+
+    call: Call
+
+
+class Lost(msgspec.Struct, frozen=True, gc=False):
+    """A call of ours is settled by the end of the connection."""
+
+    call: Call
+    reason: str
+
+
+class Cancelled(msgspec.Struct, frozen=True, gc=False):
+    """The peer no longer wants the reply to a request that was handed out. One is still owed."""
+
+    id: MessageId
+
+
+class Strayed(msgspec.Struct, frozen=True, gc=False):
+    """Somebody wrote to the protocol's stream between two frames."""
+
+    text: bytes
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """The connection is over: end of file (`fault` is None), or a fault. Always the last event."""
+
+    fault: Fault | None
+    detail: str
+
+
+Event = Request | Notification | Reply | Expired | Lost | Cancelled | Strayed | Ended

@@ -1,0 +1,164 @@
+"""The typed params and results of every method that belongs to the protocol.
+
+Structs that arrive ignore members they do not know, so that either side may be newer. JSON Schema
+for all of them is generated from here (`protocol.methods.schema`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+"""Changes only when an old peer would break; everything else is a feature."""
+
+FEATURES = ("deadline", "progress", "nudge")
+"""What this implementation can do beyond the base protocol.
+
+`deadline`: `meta.timeout_ms` on requests. `progress`: `$/progress` when `meta.progress` asks for it.
+`nudge`: the host sends SIGURG when a plugin with a call in flight has been silent for a moment, so
+that the plugin's reading can move to another thread without a timer that ticks.
+"""
+
+
+class HostInfo(msgspec.Struct, kw_only=True):
+    name: str = "outboard"
+    version: str = "0"
+
+
+class PluginIdentity(msgspec.Struct, kw_only=True):
+    """Who the plugin is to the host: its name there, and which life of it this is."""
+
+    name: str
+    instance: str = ""
+    generation: int = 1
+    data_dir: str = ""
+    cache_dir: str = ""
+
+
+class Limits(msgspec.Struct, kw_only=True, frozen=True):
+    """What one side is willing to receive. Each side announces its own, the sender keeps the peer's."""
+
+    max_frame: int = 16 * 1024 * 1024
+    """Bytes in the body of one frame."""
+    max_in_flight: int = 64
+    """Requests that are worked on at once; `queue` more may wait."""
+    queue: int = 128
+
+
+class InitializeParams(msgspec.Struct, kw_only=True):
+    protocol: list[int] = msgspec.field(default_factory=lambda: [PROTOCOL_VERSION])
+    host: HostInfo = msgspec.field(default_factory=HostInfo)
+    plugin: PluginIdentity
+    config: dict[str, Any] = {}
+    config_revision: int = 0
+    limits: Limits = Limits()
+    encodings: list[str] = msgspec.field(default_factory=lambda: ["json"])
+    features: list[str] = []
+
+
+class PluginInfo(msgspec.Struct, kw_only=True):
+    name: str = ""
+    version: str = ""
+    sdk: str = ""
+
+
+class MethodInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A method that a plugin provides. Only `name` is required of a plugin."""
+
+    name: str
+    doc: str = ""
+    params: dict[str, Any] | None = None
+    """JSON Schema 2020-12 of the params object."""
+    result: dict[str, Any] | None = None
+    stream: bool = False
+    idempotent: bool = False
+    timeout_s: float | None = None
+
+
+class HookInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An implementation of an extension point. Only `point` is required of a plugin."""
+
+    point: str
+    before: list[str] = []
+    after: list[str] = []
+    priority: int = 0
+    on_error: str | None = None
+    schema: dict[str, Any] | None = None
+
+
+class Provides(msgspec.Struct, kw_only=True):
+    methods: list[MethodInfo] = []
+    hooks: list[HookInfo] = []
+    events: list[str] = []
+    config_schema: dict[str, Any] | None = None
+
+
+class InitializeResult(msgspec.Struct, kw_only=True):
+    protocol: int
+    plugin: PluginInfo = msgspec.field(default_factory=PluginInfo)
+    limits: Limits = Limits()
+    encoding: str = "json"
+    features: list[str] = []
+    provides: Provides = msgspec.field(default_factory=Provides)
+
+
+class Empty(msgspec.Struct):
+    """No params, or no result worth a word."""
+
+
+class PingResult(msgspec.Struct, kw_only=True):
+    """How busy a plugin is, said by the part of it that reads frames."""
+
+    in_flight: int = 0
+    oldest_ms: float = 0.0
+    """Age of the oldest request in flight."""
+    loop_lag_ms: float = 0.0
+    """How long the thread that runs handlers has not come back; 0 for an idle one."""
+    outbox_bytes: int = 0
+
+
+class CancelParams(msgspec.Struct, kw_only=True):
+    id: int | str
+    reason: str = ""
+
+
+class ProgressValue(msgspec.Struct, kw_only=True, omit_defaults=True):
+    done: float = 0
+    total: float | None = None
+    message: str = ""
+
+
+class ProgressParams(msgspec.Struct, kw_only=True):
+    token: int | str
+    value: ProgressValue
+
+
+class LogRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A record of the plugin's own logging. `ts` is Unix time in seconds."""
+
+    level: str
+    message: str
+    logger: str = ""
+    ts: float = 0.0
+    fields: dict[str, Any] = {}
+    request_id: int | str | None = None
+    dropped: int = 0
+    """Records that found no room before this one."""
+
+
+class LogLevel(msgspec.Struct, kw_only=True):
+    level: str
+
+
+class StatusText(msgspec.Struct, kw_only=True):
+    text: str
+
+
+class ParamProblem(msgspec.Struct, kw_only=True):
+    """One thing that is wrong with params; INVALID_PARAMS carries a list of them as `data`."""
+
+    path: str
+    """A JSON path: `$.name`."""
+    reason: str

@@ -1,0 +1,70 @@
+"""Every method that belongs to the protocol, in one table: who sends it, with what, for what.
+
+A name with a slash, or one of the four words of LSP, belongs to the protocol; every other name is a
+plugin's own. Legal phases are in `protocol.phases`, which is a table too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from protocol import lifecycle
+
+Sender = Literal["host", "plugin", "both"]
+
+
+class MethodRow(NamedTuple):
+    sender: Sender
+    params: type[msgspec.Struct]
+    result: type[msgspec.Struct] | None
+    """None for a notification."""
+
+
+METHODS: dict[str, MethodRow] = {
+    "initialize": MethodRow("host", lifecycle.InitializeParams, lifecycle.InitializeResult),
+    "initialized": MethodRow("host", lifecycle.Empty, None),
+    "lifecycle/start": MethodRow("host", lifecycle.Empty, lifecycle.Empty),
+    "lifecycle/ping": MethodRow("host", lifecycle.Empty, lifecycle.PingResult),
+    "shutdown": MethodRow("host", lifecycle.Empty, lifecycle.Empty),
+    "exit": MethodRow("host", lifecycle.Empty, None),
+    "log/level": MethodRow("host", lifecycle.LogLevel, None),
+    "log/record": MethodRow("plugin", lifecycle.LogRecord, None),
+    "status/text": MethodRow("plugin", lifecycle.StatusText, None),
+    "$/cancelRequest": MethodRow("both", lifecycle.CancelParams, None),
+    "$/progress": MethodRow("plugin", lifecycle.ProgressParams, None),
+}
+
+_OWN_NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
+_WORDS = frozenset({"initialize", "initialized", "shutdown", "exit"})
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a plugin may call a method of its own by this name."""
+    return _OWN_NAME.fullmatch(name) is not None and name not in _WORDS
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 for the params and results of every row, and the table itself."""
+    types: list[Any] = []
+    for row in METHODS.values():
+        types += [row.params] if row.result is None else [row.params, row.result]
+    types += [lifecycle.ParamProblem]
+    refs, definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    ref_of = dict(zip((t.__name__ for t in types), refs, strict=True))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"outboard wire protocol {lifecycle.PROTOCOL_VERSION}",
+        "methods": {
+            name: {
+                "sender": row.sender,
+                "kind": "notification" if row.result is None else "request",
+                "params": ref_of[row.params.__name__],
+            }
+            | ({} if row.result is None else {"result": ref_of[row.result.__name__]})
+            for name, row in METHODS.items()
+        },
+        "$defs": dict(sorted(definitions.items())),
+    }

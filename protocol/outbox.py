@@ -1,0 +1,101 @@
+"""Frames that wait for the pipe, in lanes: replies never wait behind requests, nor a cancel behind logs.
+
+The order between lanes is by urgency, inside a lane by age. The box is bounded in bytes; what may be
+refused or dropped is decided by the lane, and what has been dropped is counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+
+from protocol.pending import Call
+
+MAX_BYTES = 8 * 1024 * 1024
+
+
+class Lane(IntEnum):
+    """Most urgent first."""
+
+    CONTROL = 0
+    REPLY = 1
+    REQUEST = 2
+    STREAM = 3
+    PROGRESS = 4
+    LOG = 5
+
+
+_UNBOUNDED = (Lane.CONTROL, Lane.REPLY)
+_MAX_REPLIES = 1024
+
+
+class Outbox:
+    """`put` frames, `take` bytes. A frame whose call was settled meanwhile is skipped."""
+
+    def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
+        self._lanes: tuple[deque[tuple[bytes, Call | None]], ...] = tuple(deque() for _ in Lane)
+        self._max_bytes = max_bytes
+        self.bytes = 0
+        """How many bytes wait."""
+        self.dropped = 0
+        """How many log and progress frames found no room."""
+
+    def put(self, lane: Lane, frame: bytes, call: Call | None = None) -> bool:
+        """Queues a frame; False if there is no room for it.
+
+        Control and replies always find room: the number of requests in flight bounds them. One frame
+        alone may be larger than the box, or a limit on frames above the box's size could not be kept.
+        """
+        if self.bytes + len(frame) > self._max_bytes and self.bytes and lane not in _UNBOUNDED:
+            if lane < Lane.PROGRESS and self._shed(self.bytes + len(frame) - self._max_bytes):
+                pass  # logs and progress made room
+            else:
+                self.dropped += lane >= Lane.PROGRESS
+                return False
+        self._lanes[lane].append((frame, call))
+        self.bytes += len(frame)
+        return True
+
+    def take(self, limit: int = 65536) -> bytes:
+        """The next bytes for the pipe: whole frames, joined up to about `limit` bytes; b"" if none."""
+        if not self.bytes:
+            return b""
+        frames: list[bytes] = []
+        size = 0
+        for lane in self._lanes:
+            while lane:
+                frame, call = lane[0]
+                if call is not None and call.settled:  # expired or cancelled before it was sent
+                    lane.popleft()
+                    self.bytes -= len(frame)
+                    continue
+                if frames and size + len(frame) > limit:
+                    return b"".join(frames)
+                lane.popleft()
+                self.bytes -= len(frame)
+                if call is not None:
+                    call.sent = True
+                frames.append(frame)
+                size += len(frame)
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether more answers wait than any honest peer can have asked for."""
+        return self.bytes > self._max_bytes and len(self._lanes[Lane.REPLY]) > _MAX_REPLIES
+
+    def clear(self) -> None:
+        for lane in self._lanes:
+            lane.clear()
+        self.bytes = 0
+
+    def _shed(self, needed: int) -> bool:
+        """Drops logs, then progress, newest first, until `needed` bytes are free."""
+        freed = 0
+        for lane in (self._lanes[Lane.LOG], self._lanes[Lane.PROGRESS]):
+            while lane and freed < needed:
+                frame, _ = lane.pop()
+                freed += len(frame)
+                self.bytes -= len(frame)
+                self.dropped += 1
+        return freed >= needed

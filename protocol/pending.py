@@ -1,0 +1,118 @@
+"""Who waits for which reply: the tables of requests in flight, in both directions.
+
+Ids of calls that were given up stay taken until their late reply comes, so that a late reply can
+never settle somebody else's call. The shape is that of rust-analyzer's request queue.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.envelope import MAX_ID, MessageId
+
+MAX_ABANDONED = 1024
+
+
+class Call:
+    """A request of ours that has not been settled."""
+
+    __slots__ = ("deadline", "id", "method", "sent", "settled", "token")
+
+    def __init__(self, id: int, method: str, deadline: float | None, token: Any) -> None:
+        self.id = id
+        self.method = method
+        self.deadline = deadline
+        self.token = token
+        """Whatever the caller wants back when the call is settled."""
+        self.sent = False
+        """Whether its frame has been handed to the pipe, wholly or in part."""
+        self.settled = False
+
+    def __repr__(self) -> str:
+        return f"<Call {self.id} {self.method}>"
+
+
+class Outgoing:
+    """Our requests. An id is in flight, abandoned, or free."""
+
+    def __init__(self, *, max_id: int = MAX_ID, max_abandoned: int = MAX_ABANDONED) -> None:
+        self.calls: dict[int, Call] = {}
+        self.abandoned: dict[int, None] = {}
+        self._max_id = max_id
+        self._max_abandoned = max_abandoned
+        self._last_id = 0
+
+    def next_id(self) -> int:
+        """The id that the next call will have; spends nothing."""
+        candidate = self._last_id
+        while True:
+            candidate = candidate + 1 if candidate < self._max_id else 1
+            if candidate not in self.calls and candidate not in self.abandoned:
+                return candidate
+
+    def register(self, id: int, method: str, deadline: float | None, token: Any) -> Call:
+        self._last_id = id
+        call = self.calls[id] = Call(id, method, deadline, token)
+        return call
+
+    def settle(self, id: Any) -> Call | None:
+        """Takes the call that a reply names out of the table; None if nobody waits for it."""
+        call = self.calls.pop(id, None)
+        if call is not None:
+            call.settled = True
+        return call
+
+    def abandon(self, call: Call) -> None:
+        """Gives up a call whose frame was sent: its id stays taken until the late reply."""
+        self.settle(call.id)
+        self.abandoned[call.id] = None
+        if len(self.abandoned) > self._max_abandoned:
+            del self.abandoned[next(iter(self.abandoned))]
+
+    def forget_abandoned(self, id: Any) -> bool:
+        """Whether `id` was abandoned; it is free afterwards."""
+        if id in self.abandoned:
+            del self.abandoned[id]
+            return True
+        return False
+
+    def expired(self, now: float) -> list[Call]:
+        return [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
+
+    def next_deadline(self) -> float | None:
+        return min((call.deadline for call in self.calls.values() if call.deadline is not None), default=None)
+
+    def drain(self) -> list[Call]:
+        """Empties both tables and returns the calls that were in flight, oldest first."""
+        calls = list(self.calls.values())
+        for call in calls:
+            call.settled = True
+        self.calls.clear()
+        self.abandoned.clear()
+        return calls
+
+
+class Incoming:
+    """The peer's requests, each of which is owed exactly one reply."""
+
+    def __init__(self) -> None:
+        self._methods: dict[MessageId, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._methods)
+
+    def __contains__(self, id: MessageId) -> bool:
+        return id in self._methods
+
+    def register(self, id: MessageId, method: str) -> None:
+        self._methods[id] = method
+
+    def method_of(self, id: MessageId) -> str | None:
+        return self._methods.get(id)
+
+    def complete(self, id: MessageId) -> str | None:
+        """The method that is being answered; None if `id` is owed nothing (any more)."""
+        return self._methods.pop(id, None)
+
+    def clear(self) -> None:
+        self._methods.clear()

@@ -1,0 +1,353 @@
+"""One end of a connection, without the connection.
+
+Bytes go in and events come out; messages go in and bytes come out. Both sides use this class, and it
+does no I/O, reads no clock, starts no thread and calls nobody: the shell around it owns the pipe, the
+time and the handlers. Same inputs and times, same outputs, so any session can be replayed.
+
+What it promises, whatever the peer sends (each a property test):
+
+* no input raises;
+* every request that came in gets exactly one reply, and every call that went out is settled exactly
+  once: by its reply, its deadline, its cancellation or the end of the connection;
+* frames of one lane leave in the order they were queued, and never inside one another;
+* memory stays within the limits, and closing empties every table.
+
+Not safe for threads: a shell with more than one puts a lock around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from protocol import envelope
+from protocol.envelope import EMPTY, Malformed, MessageId, Meta, NotSerializable
+from protocol.errors import ErrorCode, Fault, Refusal, Refused, RpcError
+from protocol.events import Cancelled, Ended, Event, Expired, Lost, Notification, Reply, Request, Strayed
+from protocol.framing import Broken, FrameReader, Noise, Piece, frame
+from protocol.lifecycle import CancelParams, Limits
+from protocol.outbox import Lane, Outbox
+from protocol.pending import Call, Incoming, Outgoing
+from protocol.phases import Phase, after, refusal
+
+STALL_S = 10.0
+"""How long a frame may stand still half-way."""
+
+Role = Literal["host", "plugin", "peer"]
+"""A `peer` has no lifecycle: both ends may ask from the first byte. The control socket uses it."""
+
+_LANES = {"$/progress": Lane.PROGRESS, "log/record": Lane.LOG, "lifecycle/ping": Lane.CONTROL}
+_cancel_decoder = msgspec.json.Decoder(CancelParams)
+
+
+class Counts(msgspec.Struct):
+    """Harmless irregularities of the peer, counted for whoever looks after it."""
+
+    late_replies: int = 0
+    unknown_replies: int = 0
+    bad_replies: int = 0
+    bad_messages: int = 0
+    unknown_cancels: int = 0
+    noise_bytes: int = 0
+
+
+class Session:
+    """One end. `limits` are our own; `peer_limits` are set once the peer has announced them."""
+
+    def __init__(self, role: Role, *, limits: Limits | None = None) -> None:
+        self.role = role
+        self.limits = limits or Limits()
+        self.peer_limits = Limits()
+        self.phase = Phase.READY if role == "peer" else Phase.SPAWNED
+        self.counts = Counts()
+        self.outgoing = Outgoing()
+        self.incoming = Incoming()
+        self.outbox = Outbox()
+        self._reader = FrameReader(max_frame=self.limits.max_frame)
+        self._stalls_at: float | None = None
+        self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
+
+    # -- what we say ---------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        params: Any,
+        *,
+        deadline: float | None = None,
+        token: Any = None,
+        meta: Meta | None = None,
+    ) -> Call:
+        """Queues a request. `deadline` is on the caller's clock, the one given to `expire`.
+
+        Raises:
+            Refused: nothing was queued, and `reason` says why.
+        """
+        if self.phase is not Phase.READY or method == "initialize":
+            self._check_phase(method)
+        if len(self.outgoing.calls) >= self.peer_limits.max_in_flight + self.peer_limits.queue:
+            raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(self.outgoing.calls)} calls are in flight")
+        id = self.outgoing.next_id()
+        data = self._framed(envelope.encode_request, id, method, params, meta)
+        call = self.outgoing.register(id, method, deadline, token)
+        if not self.outbox.put(_LANES.get(method, Lane.REQUEST), data, call):
+            self.outgoing.settle(id)
+            raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
+        if self.role == "host":
+            self.phase = after(self.phase, method)
+        return call
+
+    def notify(self, method: str, params: Any, *, lane: Lane | None = None) -> bool:
+        """Queues a notification; False if there was no room for it or it is too late.
+
+        Raises:
+            Refused: it cannot be sent as it is.
+        """
+        if self.phase is Phase.CLOSED:
+            return False
+        data = self._framed(envelope.encode_notification, method, params)
+        if self.role == "host":
+            self.phase = after(self.phase, method)
+        return self.outbox.put(_LANES.get(method, Lane.REQUEST) if lane is None else lane, data)
+
+    def reply(self, id: MessageId, result: Any) -> bool:
+        """Answers a request; False if no answer is owed (any more).
+
+        A result that cannot be sent becomes the error that says so: the caller is always answered.
+        """
+        if id not in self.incoming:
+            return False
+        try:
+            data = self._framed(envelope.encode_result, id, result)
+        except Refused as refused:
+            code = (
+                ErrorCode.PAYLOAD_TOO_LARGE
+                if refused.reason is Refusal.TOO_LARGE
+                else ErrorCode.RESULT_NOT_SERIALIZABLE
+            )
+            return self.reply_error(id, RpcError(code, f"the result cannot be sent: {refused.detail}"))
+        self.incoming.complete(id)
+        return self.outbox.put(Lane.REPLY, data)
+
+    def reply_error(self, id: MessageId, error: RpcError) -> bool:
+        """Answers a request with an error; False if no answer is owed (any more)."""
+        if self.incoming.complete(id) is None:
+            return False
+        try:
+            data = self._framed(envelope.encode_error, id, error)
+        except Refused as refused:
+            bare = RpcError(error.code, f"(the error's own text cannot be sent: {refused.reason})")
+            data = self._framed(envelope.encode_error, id, bare)
+        return self.outbox.put(Lane.REPLY, data)
+
+    def cancel(self, call: Call, reason: str = "") -> None:
+        """Settles our own call at once; the peer is told, unless it has not seen the call yet."""
+        if call.settled:
+            return
+        if not call.sent:
+            self.outgoing.settle(call.id)
+            return
+        self.outgoing.abandon(call)
+        if call.method != "initialize":  # which cannot be cancelled
+            self.notify("$/cancelRequest", CancelParams(id=call.id, reason=reason), lane=Lane.CONTROL)
+
+    def _check_phase(self, method: str) -> None:
+        if self.phase is Phase.CLOSED:
+            raise Refused(Refusal.CLOSED, "the connection is closed")
+        if refused := refusal(self.phase, method, from_host=self.role == "host"):
+            raise Refused(Refusal.WRONG_PHASE, f"{method}: {refused[1]}")
+
+    def _framed(self, encode: Any, *message: Any) -> bytes:
+        try:
+            body: bytes = encode(*message)
+        except NotSerializable as problem:
+            raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
+        if len(body) > self.peer_limits.max_frame:
+            limit = self.peer_limits.max_frame
+            raise Refused(Refusal.TOO_LARGE, f"{len(body)} bytes, and the peer takes at most {limit}")
+        return frame(body)
+
+    # -- what we hear --------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """What `data` means, in order. Never raises."""
+        if self.phase is Phase.CLOSED:
+            return []
+        events: list[Event] = []
+        self._read(self._reader.receive(data), events)
+        self._unseen.clear()
+        if self._stalls_at is not None or self._reader.inside_frame:
+            self._stalls_at = now + STALL_S if self._reader.inside_frame else None
+        return events
+
+    def receive_eof(self) -> list[Event]:
+        """The peer has closed its end. Closes ours; the last event is `Ended`."""
+        events: list[Event] = []
+        self._read(self._reader.end(), events)
+        self._unseen.clear()
+        if self.phase is not Phase.CLOSED:
+            events += self.close(None, "end of file")
+        return events
+
+    def expire(self, now: float) -> list[Event]:
+        """Settles the calls whose deadline is not after `now`, and notices a frame that stands still."""
+        events: list[Event] = []
+        for call in self.outgoing.expired(now):
+            self.cancel(call, "deadline")
+            events.append(Expired(call))
+        if self._stalls_at is not None and self._stalls_at <= now:
+            events += self.close(Fault.FRAME_STALLED, f"no byte for {STALL_S:g} s")
+        return events
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has something to do, as things stand; None for never."""
+        at = self.outgoing.next_deadline()
+        if self._stalls_at is None:
+            return at
+        return self._stalls_at if at is None else min(at, self._stalls_at)
+
+    def close(self, fault: Fault | None, detail: str) -> list[Event]:
+        """Ends the session: every call is settled, every table and queue empty."""
+        if self.phase is Phase.CLOSED:
+            return []
+        self.phase = Phase.CLOSED
+        reason = f"{fault}: {detail}" if fault else detail
+        events: list[Event] = [Lost(call, reason) for call in self.outgoing.drain()]
+        self.incoming.clear()
+        self.outbox.clear()
+        self._stalls_at = None
+        self._reader = FrameReader()
+        events.append(Ended(fault, detail))
+        return events
+
+    def _read(self, pieces: Iterable[Piece], events: list[Event]) -> None:
+        for piece in pieces:
+            if type(piece) is bytes:
+                try:
+                    message = envelope.decode(piece)
+                except Malformed as problem:
+                    self._read_malformed(problem, events)
+                    continue
+                if message.method is UNSET:
+                    self._read_reply(message, events)
+                elif message.id is UNSET:
+                    self._read_notification(message, events)
+                else:
+                    self._read_request(message, events)
+            elif isinstance(piece, Noise):
+                self.counts.noise_bytes += len(piece.text)
+                events.append(Strayed(piece.text))
+            elif isinstance(piece, Broken):
+                events += self.close(piece.fault, piece.detail)
+                return
+            if self.outbox.is_flooded:
+                # Somebody asks and asks, and does not read our answers.
+                events += self.close(Fault.NOT_READING, f"{self.outbox.bytes} bytes of answers wait")
+            if self.phase is Phase.CLOSED:
+                return
+
+    def _read_reply(self, message: envelope.Envelope, events: list[Event]) -> None:
+        id, result, error = message.id, message.result, message.error
+        if (result is UNSET) == (error is UNSET):
+            if id is UNSET or (result is UNSET and id is None):
+                self._refuse_message(ErrorCode.INVALID_REQUEST, "neither a method nor a result nor an error")
+            else:
+                self._settle_badly(id, "a reply needs either a result or an error", events)
+            return
+        if id is None or id is UNSET:  # the peer could not tell which message it refuses
+            self.counts.bad_replies += 1
+            return
+        call = self.outgoing.settle(id)
+        if call is None:
+            if self.outgoing.forget_abandoned(id):
+                self.counts.late_replies += 1
+            else:
+                self.counts.unknown_replies += 1
+        elif error is UNSET:
+            events.append(Reply(call, result, None))  # type: ignore[arg-type]  # is not UNSET: see above
+        else:
+            events.append(Reply(call, None, envelope.error_of(error)))
+
+    def _read_request(self, message: envelope.Envelope, events: list[Event]) -> None:
+        id, method = message.id, message.method
+        assert isinstance(method, str)
+        if id is None or id is UNSET:
+            self._refuse_message(ErrorCode.INVALID_REQUEST, "the id of a request must not be null")
+            return
+        if id in self.incoming:
+            self._refuse_message(ErrorCode.INVALID_REQUEST, "the id is in flight already")
+            return
+        self.incoming.register(id, method)
+        if self.phase is not Phase.READY or method == "initialize":
+            refused = refusal(self.phase, method, from_host=self.role == "plugin")
+            if refused:
+                self.reply_error(id, RpcError(*refused))
+                return
+        room = self.limits.max_in_flight + self.limits.queue
+        if len(self.incoming) > room and method not in ("lifecycle/ping", "shutdown"):
+            data = {"limit": room, "retry_after_ms": 100}
+            self.reply_error(id, RpcError(ErrorCode.OVERLOADED, f"{room} requests are in flight", data))
+            return
+        params = message.params
+        if params is UNSET or not envelope.is_structured(params):
+            if params is not UNSET and bytes(params) != b"null":
+                problem = [{"path": "$", "reason": "params must be an object or an array"}]
+                self.reply_error(id, RpcError(ErrorCode.INVALID_PARAMS, "params must be an object", problem))
+                return
+            params = EMPTY
+        if self.role == "plugin":
+            self.phase = after(self.phase, method)
+        self._unseen[id] = len(events)
+        events.append(Request(id, method, params, message.meta))
+
+    def _read_notification(self, message: envelope.Envelope, events: list[Event]) -> None:
+        method, params = message.method, message.params
+        assert isinstance(method, str)
+        if params is UNSET or not envelope.is_structured(params):
+            params = EMPTY
+        if method == "$/cancelRequest":
+            self._read_cancel(params, events)
+            return
+        if self.role == "plugin":
+            self.phase = after(self.phase, method)
+        events.append(Notification(method, params))
+
+    def _read_cancel(self, params: Raw, events: list[Event]) -> None:
+        try:
+            id = _cancel_decoder.decode(params).id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.counts.unknown_cancels += 1
+            return
+        method = self.incoming.method_of(id)
+        if method is None:
+            self.counts.unknown_cancels += 1
+        elif method == "initialize":
+            return  # cannot be cancelled
+        elif (index := self._unseen.pop(id, None)) is not None:
+            # Request and cancel came together: nobody has seen the request, and nobody will.
+            del events[index]
+            self._unseen = {other: at - (at > index) for other, at in self._unseen.items()}
+            self.reply_error(id, RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled"))
+        else:
+            events.append(Cancelled(id))
+
+    def _read_malformed(self, problem: Malformed, events: list[Event]) -> None:
+        if not problem.is_reply:
+            self._refuse_message(problem.code, problem.message)
+        else:
+            self._settle_badly(problem.reply_to, problem.message, events)
+
+    def _settle_badly(self, id: Any, reason: str, events: list[Event]) -> None:
+        """A bad reply is never answered; but whoever waits for it is told at once."""
+        self.counts.bad_replies += 1
+        call = self.outgoing.settle(id)
+        if call is not None:
+            error = RpcError(ErrorCode.INVALID_REQUEST, f"the reply is malformed: {reason}")
+            events.append(Reply(call, None, error))
+
+    def _refuse_message(self, code: ErrorCode, reason: str) -> None:
+        self.counts.bad_messages += 1
+        self.outbox.put(Lane.REPLY, frame(envelope.encode_error(None, RpcError(code, reason))))
