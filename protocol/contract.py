@@ -35,9 +35,16 @@ class Problem(msgspec.Struct, frozen=True):
     def json_path(self) -> str:
         return "$" + "".join(part if part.startswith("[") else f".{part}" for part in self.path)
 
+    def as_data(self) -> dict[str, str]:
+        """As it travels in the `data` of an INVALID_PARAMS error."""
+        return {"path": self.json_path, "reason": self._reason_and_hint()}
+
     def __str__(self) -> str:
+        return f"{self.json_path}: {self._reason_and_hint()}"
+
+    def _reason_and_hint(self) -> str:
         hint = f"; did you mean `{self.nearest}`?" if self.nearest else ""
-        return f"{self.json_path}: {self.reason}{hint}"
+        return f"{self.reason}{hint}"
 
 
 def schema_of(type_: Any) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def decode(body: bytes) -> Envelope:
 
 def _explain(body: bytes, reason: str) -> Malformed:
     """Why a JSON value is no message; slow, and only for what was refused already."""
+    reason = reason[:200]  # it quotes what was sent, and goes back in an answer
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -139,7 +140,7 @@ def _explain(body: bytes, reason: str) -> Malformed:
             ErrorCode.INVALID_REQUEST,
             reason,
             is_reply=True,
-            reply_to=reply_to if isinstance(reply_to, int | str) else None,
+            reply_to=reply_to if type(reply_to) in (int, str) else None,  # True is not call 1
         )
     return Malformed(ErrorCode.INVALID_REQUEST, reason)
 

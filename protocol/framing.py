@@ -27,6 +27,7 @@ _START = b"Content-Length: "
 _MARK = b"Content-Length:"
 _OURS = re.compile(rb"content-(?:length|type)[ \t]*:", re.IGNORECASE)
 _FOREIGN = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:[ \t]")
+_WRONG_LINE_END = re.compile(rb"\r\r\n|(?<!\r)\n")
 
 
 class Noise(NamedTuple):
@@ -148,8 +149,10 @@ class FrameReader:
         while kept:
             if _OURS.match(kept) or (_FOREIGN.match(kept) and not self._is_text_with_a_colon()):
                 end = kept.find(b"\r\n\r\n", 0, self._max_header + 4)
+                self._check_line_ends()
                 if end < 0:
-                    self._check_unfinished_header()
+                    if len(kept) >= self._max_header + 4:
+                        raise _Fatal(Fault.HEADER_TOO_LONG, f"more than {self._max_header} bytes")
                     return 0
                 self._missing = self._length(bytes(kept[:end]))
                 self._noise_run = 0
@@ -165,14 +168,17 @@ class FrameReader:
 
         It is a header block only if every line of it is a header and one of them is ours.
         """
-        block, blank, _ = self._kept.partition(b"\r\n\r\n")
+        # Not more than the longest header is looked at, or long text in small chunks would take
+        # quadratic time, and what it is taken for would depend on the chunks.
+        head = self._kept[: self._max_header + 4]
+        block, blank, _ = head.partition(b"\r\n\r\n")
         *lines, _unfinished = (block + b"\r\n" if blank else block).split(b"\n")
         for line in lines:
             if _OURS.match(line):
                 return False
             if not (_FOREIGN.match(line) and line.endswith(b"\r")):
                 return True
-        return bool(blank) or len(block) > self._max_header
+        return bool(blank) or len(head) == self._max_header + 4
 
     def _take_noise(self, out: list[Piece]) -> bool:
         """Takes one run of noise from the front of `_kept`; False if its end is not here yet."""
@@ -203,23 +209,20 @@ class FrameReader:
             out.append(Noise(bytes(self._kept)))
         raise _Fatal(Fault.STDOUT_POLLUTED, f"more than {self._max_noise} bytes of text and no frame")
 
-    def _check_unfinished_header(self) -> None:
-        head = self._kept[: self._max_header]
-        if b"\r\r\n" in head:
-            raise _Fatal(Fault.TEXT_MODE, "CR CR LF in a header")
-        if re.search(rb"(?<!\r)\n", head):
+    def _check_line_ends(self) -> None:
+        """Looks at them first, complete or not, so that the fault is the same however it was cut."""
+        head, blank, _ = self._kept[: self._max_header + 4].partition(b"\r\n\r\n")
+        wrong = _WRONG_LINE_END.search(head + blank)
+        if wrong is None:
+            return
+        if wrong.group() == b"\n":
             raise _Fatal(Fault.BARE_LF, "a header line that ends in LF alone")
-        if len(self._kept) > self._max_header:
-            raise _Fatal(Fault.HEADER_TOO_LONG, f"more than {self._max_header} bytes")
+        raise _Fatal(Fault.TEXT_MODE, "CR CR LF in a header")
 
     def _length(self, block: bytes) -> int:
         """The body length that a complete header block states."""
-        if b"\r\r\n" in block:
-            raise _Fatal(Fault.TEXT_MODE, "CR CR LF in a header")
         length: int | None = None
         for line in block.split(b"\r\n"):
-            if b"\n" in line:
-                raise _Fatal(Fault.BARE_LF, "a header line that ends in LF alone")
             name, _, value = line.partition(b":")
             name, value = name.strip().lower(), value.strip(b" \t")
             if name == b"content-type":

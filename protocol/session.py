@@ -40,6 +40,9 @@ Role = Literal["host", "plugin", "peer"]
 """A `peer` has no lifecycle: both ends may ask from the first byte. The control socket uses it."""
 
 _LANES = {"$/progress": Lane.PROGRESS, "log/record": Lane.LOG, "lifecycle/ping": Lane.CONTROL}
+_NEVER_TOO_MANY = ("lifecycle/ping", "shutdown")  # a full peer can still be asked how it is, and to stop
+_LEAST_FRAME = 1024
+"""What every peer takes, whatever it announces: a cancel or a bare error always fits."""
 _cancel_decoder = msgspec.json.Decoder(CancelParams)
 
 
@@ -88,7 +91,8 @@ class Session:
         """
         if self.phase is not Phase.READY or method == "initialize":
             self._check_phase(method)
-        if len(self.outgoing.calls) >= self.peer_limits.max_in_flight + self.peer_limits.queue:
+        room = self.peer_limits.max_in_flight + self.peer_limits.queue
+        if len(self.outgoing.calls) >= room and method not in _NEVER_TOO_MANY:
             raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(self.outgoing.calls)} calls are in flight")
         id = self.outgoing.next_id()
         data = self._framed(envelope.encode_request, id, method, params, meta)
@@ -109,9 +113,10 @@ class Session:
         if self.phase is Phase.CLOSED:
             return False
         data = self._framed(envelope.encode_notification, method, params)
-        if self.role == "host":
+        queued = self.outbox.put(_LANES.get(method, Lane.REQUEST) if lane is None else lane, data)
+        if queued and self.role == "host":
             self.phase = after(self.phase, method)
-        return self.outbox.put(_LANES.get(method, Lane.REQUEST) if lane is None else lane, data)
+        return queued
 
     def reply(self, id: MessageId, result: Any) -> bool:
         """Answers a request; False if no answer is owed (any more).
@@ -140,7 +145,7 @@ class Session:
             data = self._framed(envelope.encode_error, id, error)
         except Refused as refused:
             bare = RpcError(error.code, f"(the error's own text cannot be sent: {refused.reason})")
-            data = self._framed(envelope.encode_error, id, bare)
+            data = frame(envelope.encode_error(id, bare))
         return self.outbox.put(Lane.REPLY, data)
 
     def cancel(self, call: Call, reason: str = "") -> None:
@@ -165,8 +170,8 @@ class Session:
             body: bytes = encode(*message)
         except NotSerializable as problem:
             raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
-        if len(body) > self.peer_limits.max_frame:
-            limit = self.peer_limits.max_frame
+        limit = max(self.peer_limits.max_frame, _LEAST_FRAME)
+        if len(body) > limit:
             raise Refused(Refusal.TOO_LARGE, f"{len(body)} bytes, and the peer takes at most {limit}")
         return frame(body)
 
@@ -252,7 +257,7 @@ class Session:
     def _read_reply(self, message: envelope.Envelope, events: list[Event]) -> None:
         id, result, error = message.id, message.result, message.error
         if (result is UNSET) == (error is UNSET):
-            if id is UNSET or (result is UNSET and id is None):
+            if result is UNSET and (id is UNSET or id is None):
                 self._refuse_message(ErrorCode.INVALID_REQUEST, "neither a method nor a result nor an error")
             else:
                 self._settle_badly(id, "a reply needs either a result or an error", events)
@@ -287,7 +292,7 @@ class Session:
                 self.reply_error(id, RpcError(*refused))
                 return
         room = self.limits.max_in_flight + self.limits.queue
-        if len(self.incoming) > room and method not in ("lifecycle/ping", "shutdown"):
+        if len(self.incoming) > room and method not in _NEVER_TOO_MANY:
             data = {"limit": room, "retry_after_ms": 100}
             self.reply_error(id, RpcError(ErrorCode.OVERLOADED, f"{room} requests are in flight", data))
             return
@@ -347,6 +352,8 @@ class Session:
         if call is not None:
             error = RpcError(ErrorCode.INVALID_REQUEST, f"the reply is malformed: {reason}")
             events.append(Reply(call, None, error))
+        else:
+            self.outgoing.forget_abandoned(id)
 
     def _refuse_message(self, code: ErrorCode, reason: str) -> None:
         self.counts.bad_messages += 1

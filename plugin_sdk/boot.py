@@ -1,0 +1,104 @@
+"""The first code that runs in a plugin's process: hardening, then the author's code or another program.
+
+All of it happens here, in the child, because doing it between fork and exec in the host would cost the
+host 20 ms and a blocked loop per start. Run as a file (`python -I -S boot.py -- COMMAND …`) it is the
+wrapper that starts plugins in other languages; so at the top it imports what is built in and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_SIGKILL = 9
+
+
+def harden() -> None:
+    """Ties this process to the host that started it, and applies the limits that the kernel keeps.
+
+    Does nothing when no host started it. The host's pid is compared after the death signal is armed:
+    a host that died before that would otherwise never be noticed.
+    """
+    host_pid = os.environ.get("OUTBOARD_HOST_PID")
+    if host_pid is None:
+        return
+    os.umask(0o077)
+    if sys.platform == "linux":
+        import ctypes
+
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if os.getppid() != int(host_pid):
+            os._exit(1)
+    _limit(os.environ.get("OUTBOARD_RLIMITS", ""))
+
+
+def _limit(text: str) -> None:
+    """Applies "DATA=268435456,NOFILE=1024": soft and hard limit alike, never above what we were given."""
+    import resource
+
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        which = getattr(resource, f"RLIMIT_{name}", None)
+        if which is None:
+            continue
+        _, ceiling = resource.getrlimit(which)
+        wanted = int(value) if ceiling == resource.RLIM_INFINITY else min(int(value), ceiling)
+        try:
+            resource.setrlimit(which, (wanted, wanted))
+        except (OSError, ValueError) as error:
+            print(f"outboard: the limit {item} could not be set: {error}", file=sys.stderr)
+
+
+def execute(command: list[str]) -> None:
+    """Becomes `command`. Only returns by exiting with the shell's codes, 127 or 126."""
+    harden()
+    try:
+        os.execvp(command[0], command)
+    except FileNotFoundError:
+        print(f"outboard: {command[0]}: command not found", file=sys.stderr)
+        os._exit(127)
+    except OSError as error:
+        print(f"outboard: {command[0]}: {error.strerror}", file=sys.stderr)
+        os._exit(126)
+
+
+def run(target: str) -> int:
+    """Serves the plugin in `target`, a file or a module; returns the exit code."""
+    harden()
+
+    def load() -> Any:
+        from plugin_sdk.load import load_plugin
+
+        return load_plugin(target)
+
+    return serve(load)
+
+
+def serve(load: Callable[[], Any]) -> int:
+    """Talks to the host over this process's stdin and stdout, until one of them ends it."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        print(
+            "This is an outboard plugin: a host starts it and talks to it. Try\n"
+            "    outboard run --plugins FOLDER    with the folder that this plugin's folder is in",
+            file=sys.stderr,
+        )
+        return 2
+    import faulthandler
+
+    from plugin_sdk import stdio
+
+    faulthandler.enable()  # a crash, or the host's SIGABRT, prints every thread's stack to stderr
+    reading, writing = stdio.claim()
+    from plugin_sdk.runtime import serve_plugin
+
+    return serve_plugin(load, reading, writing)
+
+
+if __name__ == "__main__":
+    execute(sys.argv[sys.argv.index("--") + 1 :])

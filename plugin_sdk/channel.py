@@ -1,0 +1,77 @@
+"""A session that several threads may use, and the pipe that it writes to.
+
+The session is behind a lock that nobody holds while waiting. Writing is done by whoever comes first:
+a thread that finds the pipe taken leaves its frames to the thread that has it, so no handler waits for
+another's write, and frames never mix. Reading is the runtime's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from protocol.envelope import MessageId
+from protocol.errors import Refused, RpcError
+from protocol.events import Event
+from protocol.outbox import Lane
+from protocol.session import Session
+
+
+class Channel:
+    def __init__(self, session: Session, write_fd: int) -> None:
+        self.session = session
+        self._write_fd = write_fd
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+
+    def receive(self, data: bytes) -> list[Event]:
+        """The events in `data`; b"" is the end of the file. Answers that the session gives itself leave."""
+        with self._lock:
+            events = self.session.receive(data, 0.0) if data else self.session.receive_eof()
+        if self.session.outbox.bytes:
+            self._pump()
+        return events
+
+    def reply(self, id: MessageId, result: Any) -> None:
+        with self._lock:
+            self.session.reply(id, result)
+        self._pump()
+
+    def reply_error(self, id: MessageId, error: RpcError) -> None:
+        with self._lock:
+            self.session.reply_error(id, error)
+        self._pump()
+
+    def notify(self, method: str, params: Any, lane: Lane | None = None) -> bool:
+        """False if it found no room, or cannot be sent as it is."""
+        try:
+            with self._lock:
+                queued = self.session.notify(method, params, lane=lane)
+        except Refused:
+            return False
+        self._pump()
+        return queued
+
+    def _pump(self) -> None:
+        # The outbox is looked at again after the pipe is let go: a frame that was queued in between
+        # would otherwise wait for the next one.
+        while self.session.outbox.bytes and self._writing.acquire(blocking=False):
+            try:
+                while True:
+                    with self._lock:
+                        data = self.session.outbox.take()
+                    if not data:
+                        break
+                    self._write(data)
+            finally:
+                self._writing.release()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._write_fd, view) :]
+        except OSError:  # the host is gone: the reading side will see it
+            with self._lock:
+                self.session.outbox.clear()

@@ -1,0 +1,232 @@
+"""The desk between reading and handlers: what can be answered at once is, the rest becomes a job.
+
+`Desk.take` runs on whichever thread reads, and none of the author's code runs in it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from plugin_sdk.channel import Channel
+from plugin_sdk.context import AsyncContext, Context
+from plugin_sdk.dispatch import error_from
+from plugin_sdk.logs import bridge
+from plugin_sdk.plugin import Plugin
+from plugin_sdk.signature import Handler
+from protocol.contract import nearest
+from protocol.envelope import MessageId
+from protocol.errors import ErrorCode, RpcError
+from protocol.events import Cancelled, Ended, Event, Notification, Request
+from protocol.lifecycle import LogLevel, PingResult, PluginIdentity
+from protocol.outbox import Lane
+
+_CANCELLED = RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled")
+
+
+class Desk:
+    """What a running plugin knows: its declarations, its channel, and the requests it works on."""
+
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self, plugin: Plugin, channel: Channel, identity: PluginIdentity, settings: Any) -> None:
+        self.plugin = plugin
+        self.channel = channel
+        self.identity = identity
+        self.settings = settings
+        self.log: logging.Logger = bridge(channel, identity.name)
+        self.active: dict[MessageId, Job] = {}
+        self.stuck_since: float | None = None
+        """Since when the thread that runs handlers has not come back, as the relief sees it."""
+        self.finished = False
+        self.exit_code = 0
+        self.drained = threading.Condition()
+
+    def take(self, event: Event) -> Job | None:
+        """Answers an event if that needs no author code; otherwise the job to be run."""
+        if isinstance(event, Request):
+            return self._take_request(event)
+        if isinstance(event, Cancelled):
+            job = self.active.get(event.id)
+            if job is not None:
+                job.cancel()
+        elif isinstance(event, Notification):
+            if event.method == "exit":
+                self.finished = True
+            elif event.method == "log/level":
+                self._set_log_level(event)
+        elif isinstance(event, Ended):
+            self.finished = True
+        return None
+
+    def _take_request(self, request: Request) -> Job | None:
+        method = request.method
+        handler = self.plugin.handler_of(method)
+        if handler is not None:
+            job: Job = Call(self, request, handler)
+        elif method == "lifecycle/ping":
+            self.channel.reply(request.id, self._ping())
+            return None
+        elif method == "lifecycle/start":
+            job = Lifecycle(self, request, self.plugin.start)
+        elif method == "shutdown":
+            job = Shutdown(self, request, self.plugin.stop)
+        else:
+            close = nearest(method, self.plugin.methods)
+            hint = f"; did you mean `{close}`?" if close else ""
+            data = {"methods": sorted(self.plugin.methods), "nearest": close}
+            error = RpcError(ErrorCode.METHOD_NOT_FOUND, f"no method `{method}`{hint}", data)
+            self.channel.reply_error(request.id, error)
+            return None
+        self.active[request.id] = job
+        return job
+
+    def _ping(self) -> PingResult:
+        now = self.clock()
+        stuck = self.stuck_since
+        oldest = min((job.taken_at for job in list(self.active.values())), default=now)
+        return PingResult(
+            in_flight=len(self.active),
+            oldest_ms=round((now - oldest) * 1000, 3),
+            loop_lag_ms=0.0 if stuck is None else round((now - stuck) * 1000, 3),
+            outbox_bytes=self.channel.session.outbox.bytes,
+        )
+
+    def _set_log_level(self, event: Notification) -> None:
+        try:
+            level = msgspec.json.decode(event.params, type=LogLevel).level.upper()
+        except msgspec.DecodeError:
+            return
+        if level in logging.getLevelNamesMapping():
+            logging.getLogger().setLevel(level)
+
+    def note_failure(self, text: str) -> None:
+        """Puts a handler's traceback into the host's log, whatever the author did to `logging`."""
+        from protocol.lifecycle import LogRecord
+
+        record = LogRecord(level="error", message=text, logger=self.identity.name, ts=time.time())
+        self.channel.notify("log/record", record, Lane.LOG)
+
+    def wait_until_drained(self, but: MessageId) -> None:
+        """Blocks until no other request is worked on. The host bounds how long a shutdown may take."""
+        with self.drained:
+            self.drained.wait_for(lambda: not self.active.keys() - {but})
+
+
+class Job:
+    """Author code that a request asks for. Whatever it does, the request is answered once."""
+
+    __slots__ = ("context", "desk", "id", "is_async", "on_cancel", "taken_at")
+
+    def __init__(self, desk: Desk, request: Request, *, is_async: bool) -> None:
+        self.desk = desk
+        self.id = request.id
+        self.is_async = is_async
+        self.context = (AsyncContext if is_async else Context)(desk, request.id, request.meta)
+        self.on_cancel: Callable[[], None] | None = None
+        self.taken_at = desk.clock()
+
+    def cancel(self) -> None:
+        self.context._cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def work(self) -> Any:
+        """Runs the author's code; an awaitable if it is async."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """On the thread that runs sync handlers."""
+        try:
+            if self.context._cancelled:  # while it was queued
+                raise _CANCELLED
+            result = self.work()
+        except BaseException as exception:  # author code: whatever it raises is the answer
+            self.fail(exception)
+        else:
+            self.succeed(result)
+
+    async def run_async(self) -> None:
+        """On the event loop."""
+        try:
+            result = await self.work()
+        except BaseException as exception:
+            self.fail(exception)
+        else:
+            self.succeed(result)
+
+    def succeed(self, result: Any) -> None:
+        self._done()
+        self.desk.channel.reply(self.id, result)
+
+    def fail(self, exception: BaseException) -> None:
+        self._done()
+        if self.context._cancelled:
+            error = _CANCELLED
+        else:
+            error = error_from(exception, self.desk.note_failure)
+        self.desk.channel.reply_error(self.id, error)
+
+    def _done(self) -> None:
+        self.desk.active.pop(self.id, None)
+        if self.desk.channel.session.phase == "draining":
+            with self.desk.drained:
+                self.desk.drained.notify_all()
+
+
+class Call(Job):
+    """A method or a hook."""
+
+    __slots__ = ("_handler", "_params")
+
+    def __init__(self, desk: Desk, request: Request, handler: Handler) -> None:
+        super().__init__(desk, request, is_async=handler.is_async)
+        self._handler = handler
+        self._params = request.params
+
+    def work(self) -> Any:
+        handler = self._handler
+        arguments = handler.arguments(self._params)
+        if handler.context is not None:
+            arguments[handler.context] = self.context
+        return handler.function(**arguments)
+
+
+class Lifecycle(Job):
+    """The author's start or stop function, if there is one."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, desk: Desk, request: Request, function: Callable[..., Any] | None) -> None:
+        super().__init__(desk, request, is_async=inspect.iscoroutinefunction(function))
+        self._function = function
+
+    def work(self) -> Any:
+        function = self._function
+        if function is None:
+            return None
+        takes_context = bool(inspect.signature(function).parameters)
+        return function(self.context) if takes_context else function()
+
+    def fail(self, exception: BaseException) -> None:
+        super().fail(exception)
+        if isinstance(exception, SystemExit):  # "78: my configuration is wrong", for one
+            self.desk.exit_code = exception.code if isinstance(exception.code, int) else 1
+            self.desk.finished = True
+
+
+class Shutdown(Lifecycle):
+    """The stop function, after the work in flight."""
+
+    __slots__ = ()
+
+    def work(self) -> Any:
+        if not self.is_async and self.desk.plugin.threads > 1:
+            self.desk.wait_until_drained(self.id)
+        return super().work()

@@ -1,0 +1,46 @@
+"""Imports an author's module and finds the `Plugin` in it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+
+from plugin_sdk.errors import AuthorMistake
+from plugin_sdk.plugin import Plugin
+
+
+def load_plugin(target: str) -> Plugin:
+    """The plugin in `target`: a file ("main.py") or a module ("package.module").
+
+    The working directory is the plugin's folder, and becomes importable only now, so that a file of
+    the author's cannot stand in for one of ours.
+    """
+    folder = os.getcwd()
+    if target.endswith(".py"):
+        path = os.path.abspath(target)
+        folder = os.path.dirname(path)
+        sys.path.insert(0, folder)
+        name = os.path.basename(path).removesuffix(".py").replace("-", "_")
+        if name in sys.modules:  # never put an author's file in the place of a module that is in use
+            name = f"outboard_plugin_{name}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise AuthorMistake(f"{path} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    else:
+        sys.path.insert(0, folder)
+        module = importlib.import_module(target)
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Plugin)}
+    if len(found) != 1:
+        raise AuthorMistake(
+            f"{target} has {'no' if not found else len(found)} Plugin at its top level: "
+            "it needs exactly one, like `plugin = Plugin()`"
+        )
+    plugin = next(iter(found.values()))
+    if not plugin.methods and not plugin.hooks:
+        raise AuthorMistake(f"{target} provides nothing: decorate a function with @plugin.method")
+    return plugin

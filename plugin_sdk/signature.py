@@ -1,0 +1,129 @@
+"""A function as a contract: its parameters become a struct, its docstring the description.
+
+The struct's decoder checks and converts the params in one pass, in C, before the function is called.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from plugin_sdk.context import Context
+from plugin_sdk.errors import AuthorMistake
+from protocol.contract import problems_of, schema_of
+from protocol.errors import ErrorCode, RpcError
+from protocol.lifecycle import MethodInfo
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Handler:
+    """An author's function, ready to be called with raw params."""
+
+    __slots__ = (
+        "_decoder",
+        "_names",
+        "_takes_any",
+        "context",
+        "function",
+        "info",
+        "is_async",
+        "params",
+        "result",
+    )
+
+    def __init__(self, function: Callable[..., Any], info: MethodInfo) -> None:
+        self.function = function
+        self.info = info
+        self.is_async = inspect.iscoroutinefunction(function)
+        hints = _hints(function)
+        self.context: str | None = None
+        """The name of the parameter that takes the context, if there is one."""
+        self._takes_any = False
+        fields: list[Any] = []
+        for name, parameter in inspect.signature(function).parameters.items():
+            hint = hints.get(name, Any)
+            if _is_context(hint) or (name == "ctx" and hint is Any):
+                self.context = name
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                self._takes_any = True
+            elif parameter.kind not in _BY_NAME:
+                raise AuthorMistake(f"{_where(function)}: parameter `{name}` cannot be given by name")
+            else:
+                fields.append(_field(name, hint, parameter.default))
+        self._names = [field[0] for field in fields]
+        self.params = msgspec.defstruct(
+            f"{info.name}.params", fields, kw_only=True, forbid_unknown_fields=not self._takes_any
+        )
+        self.result = hints.get("return", Any)
+        try:
+            self._decoder = msgspec.json.Decoder(self.params)
+            msgspec.json.Decoder(self.result)
+        except TypeError as error:
+            raise AuthorMistake(f"{_where(function)}: {error}: JSON cannot carry this type") from None
+
+    def arguments(self, raw: msgspec.Raw) -> dict[str, Any]:
+        """Keyword arguments for the function. Raises `RpcError` INVALID_PARAMS with every problem."""
+        if not self._takes_any:
+            try:
+                return msgspec.structs.asdict(self._decoder.decode(raw))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        value = msgspec.json.decode(raw)
+        if isinstance(value, list):  # a foreign host that sends params by position
+            if len(value) > len(self._names):
+                reason = f"{len(value)} positional params, and `{self.info.name}` takes {len(self._names)}"
+                raise RpcError(ErrorCode.INVALID_PARAMS, reason, [{"path": "$", "reason": reason}])
+            value = dict(zip(self._names, value, strict=False))
+        if problems := problems_of(value, self.params):
+            data = [problem.as_data() for problem in problems]
+            raise RpcError(ErrorCode.INVALID_PARAMS, "; ".join(map(str, problems)), data)
+        arguments = msgspec.structs.asdict(msgspec.convert(value, self.params))
+        if self._takes_any:
+            arguments.update({name: value[name] for name in value if name not in arguments})
+        return arguments
+
+    def describe(self) -> MethodInfo:
+        """What the host is told: the name, the docstring, and JSON Schema of params and result."""
+        info = copy.copy(self.info)
+        info.params = _schema(self.params)
+        info.result = None if self.result is Any else _schema(self.result)
+        return info
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise AuthorMistake(f"{_where(function)}: its type hints cannot be read: {error}") from error
+
+
+def _field(name: str, hint: Any, default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return (name, hint)
+    if isinstance(default, list | dict | set | bytearray):
+        return (name, hint, msgspec.field(default_factory=lambda: copy.copy(default)))
+    return (name, hint, default)
+
+
+def _schema(type_: Any) -> dict[str, Any]:
+    schema = schema_of(type_)
+    inner = schema.get("$defs", {})
+    if schema.get("$ref", "").startswith("#/$defs/"):  # one level less to read
+        schema = inner.pop(schema["$ref"].removeprefix("#/$defs/")) | ({"$defs": inner} if inner else {})
+    return schema
+
+
+def _is_context(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Context)
+
+
+def _where(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    return f"{getattr(function, '__qualname__', function)}{place}"
