@@ -19,6 +19,15 @@ MAX_TEXT = 8192
 
 def error_from(exception: BaseException, log: Callable[[str], None]) -> RpcError:
     """The error reply for what a handler raised; the traceback goes to the log, under its id."""
+    try:
+        return _error_from(exception, log)
+    except BaseException:  # even to look at it runs author code
+        kind = type(exception).__name__
+        data = {"type": kind, "message": "", "error_id": uuid.uuid4().hex[:8]}
+        return RpcError(ErrorCode.PLUGIN_ERROR, f"{kind} (it raises when it is looked at)", data)
+
+
+def _error_from(exception: BaseException, log: Callable[[str], None]) -> RpcError:
     if isinstance(exception, RpcError):
         return exception
     if isinstance(exception, PluginError):

@@ -24,6 +24,8 @@ class NotReady(Exception):
     """Raised by start code: not a crash, try again in `retry_after` seconds (default 5)."""
 
     def __init__(self, reason: str, retry_after: float = 5.0) -> None:
+        if not 0 <= retry_after < float("inf"):
+            raise ValueError(f"retry_after is a number of seconds, not {retry_after}")
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after

@@ -86,10 +86,20 @@ class LoopRuntime(Runtime):
                 self._drain_and_run(job, others) if isinstance(job, Shutdown) else job.run_async()
             )
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._on_done)
             job.on_cancel = partial(self._cancel, task)
         else:
-            self._threads.submit(job.run)
+            self._threads.submit(self._run_on_thread, job)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self.desk.finished:  # start code chose to exit
+            self._finished.set()
+
+    def _run_on_thread(self, job: Job) -> None:
+        job.run()
+        if self.desk.finished:
+            self._post(None)
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         """From whichever thread reads."""

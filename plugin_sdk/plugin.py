@@ -112,6 +112,12 @@ class Plugin:
 
     def settings(self, type_: type[msgspec.Struct]) -> None:
         """Declares the plugin's settings: a msgspec.Struct, whose defaults are the settings' own."""
+        try:
+            schema_of(type_)
+        except TypeError as error:
+            raise AuthorMistake(
+                f"settings {type_.__qualname__}: {error}: JSON cannot carry this type"
+            ) from None
         self.settings_type = type_
 
     def handler_of(self, wire_name: str) -> Handler | None:
@@ -136,11 +142,10 @@ class Plugin:
         """What the handshake tells the host."""
         hooks = []
         for handler, info in self.hooks.values():
-            described = handler.describe()
-            info.schema = {"params": described.params, "result": described.result}
+            info.schema = {"params": handler.info.params, "result": handler.info.result}
             hooks.append(info)
         return Provides(
-            methods=[handler.describe() for handler in self.methods.values()],
+            methods=[handler.info for handler in self.methods.values()],
             hooks=hooks,
             config_schema=None if self.settings_type is None else schema_of(self.settings_type),
         )

@@ -184,6 +184,8 @@ class PoolRuntime(Runtime):
         def work() -> None:
             while True:
                 jobs.get().run()
+                if self.desk.finished:  # start code chose to exit, and the main thread still reads
+                    self.end_soon()
 
         for number in range(self.desk.plugin.threads):
             threading.Thread(target=work, name=f"handlers-{number}", daemon=True).start()

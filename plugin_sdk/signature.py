@@ -40,6 +40,7 @@ class Handler:
     def __init__(self, function: Callable[..., Any], info: MethodInfo) -> None:
         self.function = function
         self.info = info
+        """What the host is told: the name, the docstring, and JSON Schema of params and result."""
         self.is_async = inspect.iscoroutinefunction(function)
         hints = _hints(function)
         self.context: str | None = None
@@ -64,6 +65,8 @@ class Handler:
         try:
             self._decoder = msgspec.json.Decoder(self.params)
             msgspec.json.Decoder(self.result)
+            info.params = _schema(self.params)
+            info.result = None if self.result is Any else _schema(self.result)
         except TypeError as error:
             raise AuthorMistake(f"{_where(function)}: {error}: JSON cannot carry this type") from None
 
@@ -87,13 +90,6 @@ class Handler:
         if self._takes_any:
             arguments.update({name: value[name] for name in value if name not in arguments})
         return arguments
-
-    def describe(self) -> MethodInfo:
-        """What the host is told: the name, the docstring, and JSON Schema of params and result."""
-        info = copy.copy(self.info)
-        info.params = _schema(self.params)
-        info.result = None if self.result is Any else _schema(self.result)
-        return info
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class RpcError(Exception):
         self.code = int(code)
         self.message = message
         self.data = data
+        self.call_id: int | None = None
+        """Of the call that it answers, where somebody knows."""
 
     @property
     def name(self) -> str:

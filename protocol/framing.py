@@ -25,8 +25,10 @@ MAX_NOISE = 64 * 1024
 
 _START = b"Content-Length: "
 _MARK = b"Content-Length:"
-_OURS = re.compile(rb"content-(?:length|type)[ \t]*:", re.IGNORECASE)
-_FOREIGN = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:[ \t]")
+# Both are bounded, because they are tried again with every chunk.
+_OURS = re.compile(rb"content-(?:length|type)[ \t]{0,16}:", re.IGNORECASE)
+_FOREIGN = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,63}:[ \t]")
+_FOREIGN_LINE = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,63}:[ \t](?:.*[^\r])?\r", re.DOTALL)
 _WRONG_LINE_END = re.compile(rb"\r\r\n|(?<!\r)\n")
 
 
@@ -172,12 +174,14 @@ class FrameReader:
         # quadratic time, and what it is taken for would depend on the chunks.
         head = self._kept[: self._max_header + 4]
         block, blank, _ = head.partition(b"\r\n\r\n")
-        *lines, _unfinished = (block + b"\r\n" if blank else block).split(b"\n")
+        *lines, unfinished = (block + b"\r\n" if blank else block).split(b"\n")
         for line in lines:
             if _OURS.match(line):
                 return False
-            if not (_FOREIGN.match(line) and line.endswith(b"\r")):
+            if _MARK in line or not _FOREIGN_LINE.fullmatch(line):
                 return True
+        if _MARK in unfinished and not _OURS.match(unfinished):  # text that a frame is glued to
+            return True
         return bool(blank) or len(head) == self._max_header + 4
 
     def _take_noise(self, out: list[Piece]) -> bool:

@@ -13,7 +13,8 @@ import msgspec
 
 from protocol.units import Duration, Size
 
-PluginName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+# Python's `$` also matches before a final newline, which must not get into a name.
+PluginName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$(?!\n)")]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 _PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")

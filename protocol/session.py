@@ -70,7 +70,8 @@ class Session:
         self.incoming = Incoming()
         self.outbox = Outbox()
         self._reader = FrameReader(max_frame=self.limits.max_frame)
-        self._stalls_at: float | None = None
+        self.stalls_at: float | None = None
+        """When an unfinished frame will have stood still for too long; None between frames."""
         self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
 
     # -- what we say ---------------------------------------------------------------------------
@@ -184,8 +185,8 @@ class Session:
         events: list[Event] = []
         self._read(self._reader.receive(data), events)
         self._unseen.clear()
-        if self._stalls_at is not None or self._reader.inside_frame:
-            self._stalls_at = now + STALL_S if self._reader.inside_frame else None
+        if self.stalls_at is not None or self._reader.inside_frame:
+            self.stalls_at = now + STALL_S if self._reader.inside_frame else None
         return events
 
     def receive_eof(self) -> list[Event]:
@@ -203,16 +204,16 @@ class Session:
         for call in self.outgoing.expired(now):
             self.cancel(call, "deadline")
             events.append(Expired(call))
-        if self._stalls_at is not None and self._stalls_at <= now:
+        if self.stalls_at is not None and self.stalls_at <= now:
             events += self.close(Fault.FRAME_STALLED, f"no byte for {STALL_S:g} s")
         return events
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do, as things stand; None for never."""
         at = self.outgoing.next_deadline()
-        if self._stalls_at is None:
+        if self.stalls_at is None:
             return at
-        return self._stalls_at if at is None else min(at, self._stalls_at)
+        return self.stalls_at if at is None else min(at, self.stalls_at)
 
     def close(self, fault: Fault | None, detail: str) -> list[Event]:
         """Ends the session: every call is settled, every table and queue empty."""
@@ -223,7 +224,7 @@ class Session:
         events: list[Event] = [Lost(call, reason) for call in self.outgoing.drain()]
         self.incoming.clear()
         self.outbox.clear()
-        self._stalls_at = None
+        self.stalls_at = None
         self._reader = FrameReader()
         events.append(Ended(fault, detail))
         return events
@@ -235,13 +236,13 @@ class Session:
                     message = envelope.decode(piece)
                 except Malformed as problem:
                     self._read_malformed(problem, events)
-                    continue
-                if message.method is UNSET:
-                    self._read_reply(message, events)
-                elif message.id is UNSET:
-                    self._read_notification(message, events)
                 else:
-                    self._read_request(message, events)
+                    if message.method is UNSET:
+                        self._read_reply(message, events)
+                    elif message.id is UNSET:
+                        self._read_notification(message, events)
+                    else:
+                        self._read_request(message, events)
             elif isinstance(piece, Noise):
                 self.counts.noise_bytes += len(piece.text)
                 events.append(Strayed(piece.text))

@@ -1,0 +1,201 @@
+"""Every error that a user of the host can meet: one tree, each with a stable code.
+
+What a person or a program needs is in fields: `code`, `plugin`, `method`, `call_id`, `hint`, `data`;
+the text is made from them. Codes: OB1xx discovery, OB2xx configuration, OB3xx process and start, OB4xx
+calls, OB5xx limits and quarantine, OB6xx wire, OB7xx daemon. Each has a page, `docs/errors/OBnnn.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class OutboardError(Exception):
+    """The root. Subclasses set `code` and `exit_code` (of the command line)."""
+
+    code: ClassVar[str] = "OB000"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        plugin: str | None = None,
+        method: str | None = None,
+        call_id: str | None = None,
+        data: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.plugin = plugin
+        self.method = method
+        self.call_id = call_id
+        self.data = data
+
+    def __str__(self) -> str:
+        where = ".".join(part for part in (self.plugin, self.method) if part)
+        return f"{where}: {self.message}" if where else self.message
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `--json` prints it: all keys, null where unknown."""
+        return {
+            "code": self.code,
+            "name": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "plugin": self.plugin,
+            "method": self.method,
+            "call_id": self.call_id,
+            "data": self.data,
+        }
+
+
+class ManifestError(OutboardError):
+    """A manifest, or the folder it is in, cannot be used. `data` lists every problem."""
+
+    code = "OB101"
+    exit_code = 6
+
+    def __init__(self, problems: Sequence[Any], *, plugin: str | None = None) -> None:
+        lines = [str(problem) for problem in problems]
+        super().__init__(
+            "\n".join(lines), plugin=plugin, data=lines, hint="fix the manifest and add it again"
+        )
+
+
+class PluginNotFound(OutboardError):
+    """No plugin of that name is known to this host."""
+
+    code = "OB102"
+    exit_code = 4
+
+
+class PluginExists(OutboardError):
+    """A plugin of that name is there already."""
+
+    code = "OB103"
+    exit_code = 7
+
+
+class ConfigError(OutboardError):
+    """The configuration cannot be used. `data` lists every problem."""
+
+    code = "OB201"
+    exit_code = 6
+
+    def __init__(self, problems: Sequence[Any]) -> None:
+        lines = [str(problem) for problem in problems]
+        super().__init__("\n".join(lines), data=lines, hint="fix the file; nothing was changed")
+
+
+class PluginUnavailable(OutboardError):
+    """The plugin is not running. `state` and `reason` say why; `retry_after` when it may be (seconds)."""
+
+    code = "OB401"
+    exit_code = 3
+
+    def __init__(
+        self, message: str, *, state: str, reason: str, retry_after: float | None = None, **where: Any
+    ) -> None:
+        data = {"state": state, "reason": reason, "retry_after": retry_after}
+        super().__init__(message, data=data, **where)
+        self.state = state
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class PluginQuarantined(PluginUnavailable):
+    """The plugin crashed too often and is not restarted any more."""
+
+    code = "OB501"
+
+
+class PluginCrashed(OutboardError):
+    """The plugin's process, or the connection to it, ended while the call was in flight."""
+
+    code = "OB402"
+
+
+class DeadlineExceeded(OutboardError, TimeoutError):
+    """The call did not end in its time. The plugin has been told, and lives on."""
+
+    code = "OB403"
+    exit_code = 5
+
+
+class RemoteError(OutboardError):
+    """The plugin answered with an error: `remote_code`, `remote_name` and `data` are its own."""
+
+    code = "OB404"
+
+    def __init__(self, message: str, *, remote_code: int, remote_name: str, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.remote_code = remote_code
+        self.remote_name = remote_name
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | {"remote_code": self.remote_code, "remote_name": self.remote_name}
+
+
+class MethodNotFound(RemoteError):
+    """The plugin has no such method."""
+
+    code = "OB405"
+
+
+class ContractError(RemoteError):
+    """The params do not fit the method. `data` lists every problem with its JSON path."""
+
+    code = "OB406"
+
+
+class PluginBusy(OutboardError):
+    """The plugin has as much to do as it may have. Try again in `retry_after` seconds."""
+
+    code = "OB407"
+    exit_code = 7
+
+    def __init__(self, message: str, *, retry_after: float = 0.1, **where: Any) -> None:
+        super().__init__(message, data={"retry_after": retry_after}, **where)
+        self.retry_after = retry_after
+
+
+class PayloadTooLarge(OutboardError):
+    """The params, or the result, are larger than the receiver takes."""
+
+    code = "OB408"
+
+
+class NotSerializable(OutboardError):
+    """The params, or the result, hold a value that JSON cannot carry."""
+
+    code = "OB409"
+
+
+class CallCancelled(OutboardError):
+    """The plugin says that the call was cancelled, and nobody here cancelled it."""
+
+    code = "OB410"
+
+
+class HostMisuse(OutboardError):
+    """The host was used before it was entered, after it was left, or from another event loop."""
+
+    code = "OB411"
+
+
+class DaemonError(OutboardError):
+    """No daemon answers at the control socket."""
+
+    code = "OB701"
+    exit_code = 8
+
+
+class DaemonRefused(OutboardError):
+    """The daemon, or the socket's owner, will not have this."""
+
+    code = "OB702"
+    exit_code = 7

@@ -1,0 +1,36 @@
+"""Hands events to whoever subscribed. A subscriber that raises is told off and kept."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+from host.observability.events import HostEvent
+
+Subscriber = Callable[[HostEvent], None]
+
+
+class Bus:
+    """Synchronous: `emit` returns when every subscriber has. Subscribers must not block."""
+
+    def __init__(self) -> None:
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Returns the function that ends the subscription."""
+        self._subscribers = (*self._subscribers, subscriber)
+
+        def unsubscribe() -> None:
+            self._subscribers = tuple(other for other in self._subscribers if other is not subscriber)
+
+        return unsubscribe
+
+    def emit(self, event: HostEvent) -> None:
+        for subscriber in self._subscribers:
+            # Somebody else's code, in the middle of ours: it must not be able to stop a supervisor.
+            try:
+                subscriber(event)
+            except Exception:
+                print("outboard: an event subscriber raised", file=sys.stderr)
+                traceback.print_exc()

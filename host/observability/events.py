@@ -1,0 +1,59 @@
+"""Everything a host has to tell. A closed union: `HostEvent`. Times are Unix seconds."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+
+class StateChanged(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
+    """A plugin entered a state. One event a change, with the reason a person reads."""
+
+    plugin: str
+    state: str
+    previous: str
+    reason: str
+    generation: int
+    pid: int | None = None
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class PluginLogged(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
+    """A record of the plugin's own logging, or a line that it wrote to stderr or stdout."""
+
+    plugin: str
+    level: str
+    message: str
+    source: str
+    """`log`, `stderr`, or `stdout` for text that strayed into the protocol."""
+    generation: int
+    pid: int | None = None
+    logger: str = ""
+    fields: dict[str, Any] = {}
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class CallFailed(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
+    """A call ended in an error. Calls that succeed are counted and not told one by one."""
+
+    plugin: str
+    method: str
+    call_id: str
+    error: str
+    message: str
+    elapsed_ms: float
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class PluginProblem(msgspec.Struct, frozen=True, kw_only=True, tag="problem"):
+    """Something that keeps a plugin, or a file, from being used; nothing else is affected."""
+
+    file: str
+    message: str
+    plugin: str | None = None
+    at: float = msgspec.field(default_factory=time.time)
+
+
+HostEvent = StateChanged | PluginLogged | CallFailed | PluginProblem

@@ -1,0 +1,79 @@
+"""What `status` shows: a frozen picture, made without asking any plugin. Keys are always present.
+
+The names and the nesting are public (`outboard status --json`); `schema` changes if they do.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Calls(msgspec.Struct, frozen=True, kw_only=True):
+    ok: int
+    error: int
+    timeout: int
+    in_flight: int
+
+
+class LatencyMs(msgspec.Struct, frozen=True, kw_only=True):
+    p50: float | None
+    p99: float | None
+
+
+class LastExit(msgspec.Struct, frozen=True, kw_only=True):
+    code: int | None
+    signal: str | None
+    cause: str
+    at: float
+    """Unix time."""
+
+
+class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    description: str
+    state: str
+    reason: str | None
+    since: float
+    """Unix time of the last change of state."""
+    generation: int
+    pid: int | None
+    uptime_s: float | None
+    restarts: int
+    cpu_percent: float | None
+    memory_bytes: int | None
+    memory_limit_bytes: int | None
+    processes: int | None
+    calls: Calls
+    latency_ms: LatencyMs
+    next_start_in_s: float | None
+    last_exit: LastExit | None
+    note: str | None
+    start_mode: str
+    expected: bool
+    """Whether it ought to be running: exit code 3 of `status` is about these."""
+    methods: list[str]
+    hooks: list[str]
+    file: str
+    stdout_noise_bytes: int
+    stderr_tail: list[str]
+
+
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    pid: int
+    version: str
+    uptime_s: float
+    socket: str | None
+    mode: str
+    """`daemon` or `embedded`."""
+    loop_lag_p99_ms: float | None
+    python: str
+    platform: str
+    problems: list[str]
+    """Manifests and folders that cannot be used."""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int = 1
+    host: HostStatus
+    plugins: list[PluginStatus]

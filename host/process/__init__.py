@@ -1,0 +1,1 @@
+"""The only room that touches child processes: starting, talking, stopping, explaining."""

@@ -1,0 +1,95 @@
+"""The first three frames: `initialize`, `initialized`, `lifecycle/start`; and who is not who it should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+import protocol
+from host.discovery.validate import Candidate
+from host.process.link import Link
+from protocol.errors import ErrorCode, RpcError
+from protocol.lifecycle import (
+    FEATURES,
+    PROTOCOL_VERSION,
+    HostInfo,
+    InitializeParams,
+    InitializeResult,
+    PluginIdentity,
+)
+
+
+class HandshakeRefused(Exception):
+    """The plugin and this host do not fit each other. `retry` is False if trying again cannot help."""
+
+    def __init__(self, reason: str, *, retry: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry = retry
+
+
+async def initialize(
+    link: Link, candidate: Candidate, identity: PluginIdentity, settings: dict[str, Any], *, deadline: float
+) -> InitializeResult:
+    """Introduces the two to each other.
+
+    Raises:
+        HandshakeRefused: with what to do about it.
+        Expired, Lost: from the link.
+    """
+    params = InitializeParams(
+        host=HostInfo(version=protocol.__version__),
+        plugin=identity,
+        config=settings,
+        limits=link.session.limits,
+        features=list(FEATURES),
+    )
+    try:
+        raw = await link.request("initialize", params, deadline=deadline)
+        result = msgspec.json.decode(raw, type=InitializeResult)
+    except RpcError as error:
+        raise _refusal(error) from None
+    except msgspec.DecodeError as error:
+        raise HandshakeRefused(f"its answer to initialize is malformed: {error}", retry=False) from None
+    if result.protocol != PROTOCOL_VERSION:
+        raise HandshakeRefused(
+            f"it answers with protocol {result.protocol}, and only {PROTOCOL_VERSION} was offered",
+            retry=False,
+        )
+    _check_identity(candidate, result)
+    link.session.peer_limits = result.limits
+    link.notify("initialized", {})
+    return result
+
+
+async def start(link: Link, *, deadline: float) -> None:
+    """Runs the author's start code. Raises what `Link.request` raises."""
+    await link.request("lifecycle/start", {}, deadline=deadline)
+
+
+def _check_identity(candidate: Candidate, result: InitializeResult) -> None:
+    stated = candidate.manifest.plugin
+    for what, said, expected in (
+        ("name", result.plugin.name, stated.name),
+        ("version", result.plugin.version, stated.version),
+    ):
+        if said and said != expected:
+            raise HandshakeRefused(
+                f"it says its {what} is {said!r}, and {candidate.file} says {expected!r}: make them agree",
+                retry=False,
+            )
+
+
+def _refusal(error: RpcError) -> HandshakeRefused:
+    data = error.data if isinstance(error.data, dict) else {}
+    if error.code == ErrorCode.UNSUPPORTED_PROTOCOL:
+        spoken = data.get("supported", "another one")
+        return HandshakeRefused(
+            f"it speaks protocol {spoken}, and this host speaks {PROTOCOL_VERSION}: "
+            "update whichever is older",
+            retry=False,
+        )
+    if error.code == ErrorCode.INVALID_PARAMS:  # its settings: nothing changes by trying again
+        return HandshakeRefused(f"configuration refused: {error.message}", retry=False)
+    return HandshakeRefused(error.message, retry=True)

@@ -1,0 +1,87 @@
+"""From a manifest to what is executed: command, folder, environment. Pure but for looking up a program.
+
+The environment is made from an allow-list. Secrets travel in `initialize` and never in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+import plugin_sdk
+from host.config.effective import PluginPolicy
+from host.discovery.validate import Candidate
+
+INHERITED = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SYSTEMROOT")
+_BOOT = str(Path(plugin_sdk.__file__).with_name("boot.py"))
+
+
+class LaunchSpec(msgspec.Struct, frozen=True):
+    argv: list[str]
+    folder: str
+    environment: dict[str, str]
+
+
+class CannotLaunch(Exception):
+    """It cannot be started as things are, which is nobody's crash: a program is missing, say."""
+
+
+def launch_spec(
+    candidate: Candidate, policy: PluginPolicy, *, instance: str, data_dir: str, inherited: Mapping[str, str]
+) -> LaunchSpec:
+    """How to start `candidate`. Raises `CannotLaunch`."""
+    run = candidate.manifest.run
+    environment = {name: inherited[name] for name in INHERITED if name in inherited}
+    environment.update({name: value for name, value in inherited.items() if name.startswith("LC_")})
+    environment.update(
+        HOME=data_dir,
+        OUTBOARD_INSTANCE=instance,
+        OUTBOARD_HOST_PID=str(os.getpid()),
+        OUTBOARD_RLIMITS=_rlimits(policy),
+        PYTHONUTF8="1",
+    )
+    if run.dependencies:
+        raise CannotLaunch(
+            f"environment: it asks for {', '.join(run.dependencies)}, and this version builds no "
+            "environments: install them yourself and name that interpreter in [run] command"
+        )
+    if run.python is not None:
+        # -P: no folder of the author's on the path before our own modules are loaded.
+        argv = [sys.executable, "-P", "-m", "plugin_sdk", "run", run.python]
+        return LaunchSpec(argv, candidate.folder, environment)
+    assert run.command is not None
+    program = _find(run.command[0], candidate.folder, environment.get("PATH"))
+    # A plugin in another language is hardened by a wrapper that then becomes it.
+    argv = [sys.executable, "-I", "-S", _BOOT, "--", program, *run.command[1:]]
+    return LaunchSpec(argv, candidate.folder, environment)
+
+
+def _find(program: str, folder: str, path: str | None) -> str:
+    local = os.path.join(folder, program)
+    if "/" in program:
+        if os.access(local, os.X_OK):
+            return os.path.abspath(local)
+        raise CannotLaunch(
+            f"{program} is not an executable file in {folder}"
+            if os.path.exists(local)
+            else f"{program} is not there (looked in {folder})"
+        )
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise CannotLaunch(f"`{program}` is not installed, or not on the PATH")
+    return found
+
+
+def _rlimits(policy: PluginPolicy) -> str:
+    wanted = {
+        "DATA": policy.memory_bytes,
+        "NOFILE": policy.open_files,
+        "FSIZE": policy.file_size_bytes,
+        "CORE": 0,
+    }
+    return ",".join(f"{name}={value}" for name, value in wanted.items() if value is not None)

@@ -1,0 +1,293 @@
+"""A session on real pipes: `request` with a deadline, and everything else as events.
+
+Its rules:
+
+* the deadline is armed before the frame is queued, and what the plugin has already written is read
+  before a deadline is declared missed: no innocent plugin is blamed for a slow host;
+* reading never waits for writing: both are done from the loop's callbacks, and neither blocks;
+* `lost` settles every call at once, and is called by whoever sees the end first.
+
+Raises what went wrong (`RpcError`, `Refused`, `Expired`, `Lost`) and knows no plugin by name: the
+router adds that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Raw
+
+from host.process.deadlines import Deadlines
+from host.process.driver import Driver, Timer, Waiter
+from protocol import events
+from protocol.envelope import Meta
+from protocol.errors import RpcError
+from protocol.events import Event
+from protocol.pending import Call
+from protocol.session import Session
+
+READ_BYTES = 65536
+MAX_READS = 16
+"""Chunks read in a row before the loop gets its turn."""
+SILENCE_S = 0.02
+MAX_SILENCE_S = 1.0
+EXIT_STATUS_S = 0.05
+
+
+class Expired(Exception):
+    """The deadline has passed."""
+
+    call_id: int | None = None
+
+
+class Lost(Exception):
+    """The connection ended before the reply came."""
+
+    call_id: int | None = None
+
+
+class Link:
+    """Owns the two descriptors and the session. `on_event` gets what no call of ours waits for."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        deadlines: Deadlines,
+        session: Session,
+        *,
+        write_fd: int,
+        read_fd: int,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.session = session
+        self.heard_at = driver.now()
+        """When the last byte came: any byte counts as a sign of life."""
+        self.nudge: Callable[[], None] | None = None
+        """Wakes the plugin's second reader; set once the plugin has announced the feature."""
+        self.tells_deadlines = False
+        """Whether the plugin wants to know how much time each call has."""
+        self._driver = driver
+        self._deadlines = deadlines
+        self._write_fd = write_fd
+        self._read_fd = read_fd
+        self._on_event = on_event
+        self._unwritten = memoryview(b"")
+        self._writer_armed = False
+        self._flush_due = False
+        self._idle: Waiter | None = None
+        self._silence: Timer | None = None
+        self._silence_s = SILENCE_S
+        self._ended = False
+        self._closed = False
+        os.set_blocking(write_fd, False)
+        os.set_blocking(read_fd, False)
+        deadlines.join(self)
+        driver.add_reader(read_fd, self._on_readable)
+
+    # -- asking --------------------------------------------------------------------------------
+
+    async def request(
+        self, method: str, params: Any, *, deadline: float | None, meta: Meta | None = None
+    ) -> Raw:
+        """The result of `method`, raw.
+
+        Raises:
+            RpcError: the plugin's error reply.
+            Refused: it was not sent.
+            Expired: `deadline` (on the driver's clock) has passed.
+            Lost: the connection ended first.
+        """
+        waiter = self._driver.waiter()
+        call = self.session.request(method, params, deadline=deadline, token=waiter, meta=meta)
+        if deadline is not None:
+            self._deadlines.watch(deadline)
+        if self._silence is None and self.nudge is not None:
+            self._silence = self._driver.call_at(self._driver.now() + SILENCE_S, self._look_for_silence)
+        # Alone: write now, the plugin can begin. In company: once a turn of the loop, together.
+        if len(self.session.outgoing.calls) == 1:
+            self._flush()
+        else:
+            self._flush_soon()
+        try:
+            return await waiter  # type: ignore[no-any-return]
+        finally:
+            if not call.settled:  # the awaiting task was cancelled
+                self.session.cancel(call, "cancelled")
+                self._flush_soon()
+
+    def notify(self, method: str, params: Any) -> None:
+        self.session.notify(method, params)
+        self._flush_soon()
+
+    def reply_error(self, id: int | str, error: RpcError) -> None:
+        self.session.reply_error(id, error)
+        self._flush_soon()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.session.outgoing.calls)
+
+    async def wait_idle(self) -> None:
+        """Returns when no call is in flight. For one waiter at a time."""
+        if self.session.outgoing.calls:
+            self._idle = self._driver.waiter()
+            await self._idle
+
+    # -- hearing -------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        if self._ended or self._closed:
+            return
+        for _ in range(MAX_READS):
+            try:
+                data = os.read(self._read_fd, READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                # The exit status, which says more, is usually a moment behind the end of the file.
+                self._ended = True
+                self._driver.remove_reader(self._read_fd)
+                self._driver.call_at(self._driver.now() + EXIT_STATUS_S, self._end_of_file)
+                return
+            now = self.heard_at = self._driver.now()
+            self._handle(self.session.receive(data, now))
+            if self._closed or len(data) < READ_BYTES:
+                return
+
+    def _end_of_file(self) -> None:
+        if not self._closed:
+            self._handle(self.session.receive_eof())
+
+    def _handle(self, happened: list[Event]) -> None:
+        for event in happened:
+            if type(event) is events.Reply:
+                waiter = event.call.token
+                if waiter.done():  # cancelled in this very turn
+                    continue
+                if event.error is None:
+                    waiter.set_result(event.result)
+                else:
+                    self._fail(event.call, event.error)
+            elif type(event) is events.Expired:
+                self._fail(event.call, Expired())
+            elif type(event) is events.Lost:
+                self._fail(event.call, Lost(event.reason))
+            else:
+                self._on_event(event)
+        if self._idle is not None and not self.session.outgoing.calls and not self._idle.done():
+            self._idle.set_result(None)
+        if self.session.outbox.bytes:
+            self._flush_soon()
+        stalls_at = self.session.stalls_at
+        if stalls_at is not None:
+            self._deadlines.watch(stalls_at)
+
+    @staticmethod
+    def _fail(call: Call, exception: RpcError | Expired | Lost) -> None:
+        exception.call_id = call.id
+        if not call.token.done():
+            call.token.set_exception(exception)
+
+    def expire(self, now: float) -> float | None:
+        """Called by `Deadlines`."""
+        if self._closed:
+            return None
+        self._on_readable()  # a reply that waits in the pipe is not late
+        self._handle(self.session.expire(now))
+        return self.session.next_deadline()
+
+    def _look_for_silence(self) -> None:
+        self._silence = None
+        if self._closed or not self.session.outgoing.calls or self.nudge is None:
+            self._silence_s = SILENCE_S
+            return
+        now = self._driver.now()
+        if now - self.heard_at >= self._silence_s:
+            self.nudge()
+            self._silence_s = min(2 * self._silence_s, MAX_SILENCE_S)
+        else:
+            self._silence_s = SILENCE_S
+        self._silence = self._driver.call_at(now + self._silence_s, self._look_for_silence)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due and not self._closed:
+            self._flush_due = True
+            self._driver.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._writer_armed and self._write_fd >= 0:
+            self._write()
+
+    def _write(self) -> None:
+        outbox = self.session.outbox
+        try:
+            while True:
+                if self._unwritten:
+                    self._unwritten = self._unwritten[os.write(self._write_fd, self._unwritten) :]
+                    continue
+                data = outbox.take()
+                if not data:
+                    break
+                written = os.write(self._write_fd, data)
+                if written < len(data):
+                    self._unwritten = memoryview(data)[written:]
+        except BlockingIOError:
+            if not self._unwritten:
+                self._unwritten = memoryview(data)
+            if not self._writer_armed:
+                self._writer_armed = True
+                self._driver.add_writer(self._write_fd, self._write)
+            return
+        except OSError:  # nobody reads any more; what is still to be read may say why
+            self._on_readable()
+            self.lost("the plugin closed its input")
+            return
+        if self._writer_armed:
+            self._writer_armed = False
+            self._driver.remove_writer(self._write_fd)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def lost(self, reason: str) -> None:
+        """Settles every call: the process has ended, or is about to be killed."""
+        if self._closed:
+            return
+        self._on_readable()  # what it managed to say before
+        self._handle(self.session.close(None, reason))
+
+    def close_input(self) -> None:
+        """Ends the plugin's stdin: the oldest way to say goodbye."""
+        if self._write_fd >= 0:
+            self._stop_writing()
+            os.close(self._write_fd)
+            self._write_fd = -1
+
+    def close(self) -> None:
+        """Lets go of both descriptors. Never blocks, and may be called twice."""
+        if self._closed:
+            return
+        self._handle(self.session.close(None, "closed"))
+        if not self._ended:
+            self._driver.remove_reader(self._read_fd)
+        self._closed = True
+        self.close_input()
+        os.close(self._read_fd)
+        self._deadlines.leave(self)
+        if self._silence is not None:
+            self._silence.cancel()
+
+    def _stop_writing(self) -> None:
+        if self._writer_armed:
+            self._writer_armed = False
+            self._driver.remove_writer(self._write_fd)
+        self._unwritten = memoryview(b"")

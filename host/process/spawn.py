@@ -1,0 +1,92 @@
+"""Starts a child and holds what belongs to it: pid, pipes, the end.
+
+No `preexec_fn`, no `user`, no new session: any of them makes Python fork instead of vfork, which costs
+a large host 20 ms with its loop standing still. What has to happen in the child happens in the child
+(`plugin_sdk/boot.py`). The process group comes from `process_group=0`, which vfork can do.
+
+Call it on the loop's own thread only: Linux sends a child its death signal when the *thread* that
+started it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import anyio
+
+from host.process.driver import Driver
+from host.process.exits import Exit
+from host.process.launchers import LaunchSpec
+
+
+class Child:
+    """A process that was started and the three descriptors to it. `exit` is None while it lives."""
+
+    def __init__(self, process: subprocess.Popen[bytes], driver: Driver) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.pid = process.pid
+        # The pipes' own objects let go: whoever reads or writes closes the descriptors.
+        self.stdin_fd = os.dup(process.stdin.fileno())
+        self.stdout_fd = os.dup(process.stdout.fileno())
+        self.stderr_fd = os.dup(process.stderr.fileno())
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
+        self.started_at = time.time()
+        self.exited = anyio.Event()
+        self.on_exit: Callable[[], None] = _nobody
+        """Called once, before anybody who waits for `exited` is woken."""
+        self._process = process
+        driver.on_exit(process, self._ended)
+
+    @property
+    def exit(self) -> Exit | None:
+        code = self._process.returncode
+        return None if code is None else Exit.from_returncode(code)
+
+    def _ended(self) -> None:
+        self.on_exit()
+        self.exited.set()
+
+    def signal_group(self, number: int) -> None:
+        """To the plugin and everything in its process group. A group that is gone is no error."""
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def signal(self, number: int) -> None:
+        """To the plugin alone. Never to a stranger with its pid: Popen knows whether it was reaped."""
+        try:
+            self._process.send_signal(number)
+        except ProcessLookupError:
+            pass
+
+    def kill(self) -> None:
+        """The end of every argument: signals only, nobody is asked."""
+        self.signal_group(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+
+
+def _nobody() -> None:
+    pass
+
+
+def spawn(spec: LaunchSpec, driver: Driver) -> Child:
+    """Starts `spec`. Blocks for the 1 ms that it takes; raises OSError."""
+    process = subprocess.Popen(
+        spec.argv,
+        cwd=spec.folder,
+        env=spec.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        process_group=0,
+    )
+    return Child(process, driver)

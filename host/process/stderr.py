@@ -1,0 +1,90 @@
+"""What a plugin writes to stderr: drained always, kept a little, passed on in lines.
+
+It is untrusted text. Lines are cut at 32 KiB and control characters are shown, not obeyed; over 1 MiB a
+second is dropped and counted, and a plugin that writes is never made to wait for whoever reads its log.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Callable
+
+from host.process.driver import Driver
+
+READ_BYTES = 65536
+MAX_LINE = 32 * 1024
+MAX_RATE = 1024 * 1024
+KEPT_LINES = 100
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+
+
+def printable(raw: bytes) -> str:
+    """Text that a terminal can be shown: bad UTF-8 replaced, control characters as escapes."""
+    text = raw[:MAX_LINE].decode(errors="replace").rstrip("\r\n")
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+class StderrReader:
+    """`on_line` gets each line; `tail` holds the last hundred."""
+
+    def __init__(self, driver: Driver, fd: int, on_line: Callable[[str], None]) -> None:
+        self.tail: deque[str] = deque(maxlen=KEPT_LINES)
+        self.dropped_bytes = 0
+        self._driver = driver
+        self._fd = fd
+        self._on_line = on_line
+        self._unfinished = b""
+        self._allowance = float(MAX_RATE)
+        self._filled_at = driver.now()
+        os.set_blocking(fd, False)
+        driver.add_reader(fd, self._on_readable)
+
+    def _on_readable(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """Reads one chunk; False if there is none."""
+        try:
+            data = os.read(self._fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._driver.remove_reader(self._fd)
+            return False
+        now = self._driver.now()
+        self._allowance = min(MAX_RATE, self._allowance + (now - self._filled_at) * MAX_RATE)
+        self._filled_at = now
+        if len(data) > self._allowance:
+            self.dropped_bytes += len(data)
+            return True
+        self._allowance -= len(data)
+        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        if len(self._unfinished) > MAX_LINE:
+            lines.append(self._unfinished)
+            self._unfinished = b""
+        for line in lines:
+            self._take(line)
+        return True
+
+    def _take(self, line: bytes) -> None:
+        text = printable(line)
+        if text:
+            self.tail.append(text)
+            self._on_line(text)
+
+    def close(self) -> None:
+        """Reads what is there, at most a pipe's worth, and lets go. Somebody else may hold the pipe."""
+        for _ in range(16):
+            if not self._read():
+                break
+        self._driver.remove_reader(self._fd)
+        os.close(self._fd)
+        if self._unfinished:
+            self._take(self._unfinished)
+        if self.dropped_bytes:
+            self._on_line(f"(outboard: {self.dropped_bytes} bytes of stderr were dropped)")

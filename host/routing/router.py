@@ -1,0 +1,196 @@
+"""The way of a call through the host: target, admission, link, and back with a name on every error.
+
+`Link` raises what went wrong; this is the only place that knows which plugin and method it went wrong
+for, and the only one that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from msgspec import Raw
+
+from host import errors
+from host.observability.bus import Bus
+from host.observability.events import CallFailed
+from host.process.driver import Driver
+from host.process.link import Expired, Link, Lost
+from host.routing.admission import Verdict, admit
+from host.supervision.states import SERVING, State
+from host.supervision.supervisor import Supervisor
+from protocol.contract import nearest
+from protocol.envelope import Meta
+from protocol.errors import ErrorCode, Refusal, Refused, RpcError
+
+
+class Router:
+    """Calls plugins. `plugins` is the host's own table, read and never changed here."""
+
+    def __init__(self, plugins: Mapping[str, Supervisor], driver: Driver, bus: Bus) -> None:
+        self._plugins = plugins
+        self._driver = driver
+        self._bus = bus
+
+    async def call(self, plugin: str, method: str, params: Any, timeout: float | None) -> Raw:
+        """The raw result. Raises an `OutboardError` that names the plugin and the method."""
+        supervisor = self._plugins.get(plugin)
+        if supervisor is None:
+            raise not_found(plugin, self._plugins)
+        started_at = self._driver.now()
+        deadline = None if timeout is None else started_at + timeout
+        link = supervisor.link or await self._admitted(supervisor, method, deadline)
+        meta = None
+        if deadline is not None and link.tells_deadlines:
+            meta = Meta(timeout_ms=max(1, int((deadline - self._driver.now()) * 1000)))
+        stats = supervisor.stats
+        stats.in_flight += 1
+        try:
+            result = await link.request(method, params, deadline=deadline, meta=meta)
+        except (RpcError, Refused, Expired, Lost) as problem:
+            error = self._named(problem, supervisor, method, timeout)
+            if isinstance(error, errors.DeadlineExceeded):
+                stats.timeout += 1
+            else:
+                stats.error += 1
+            self._tell(error, supervisor, started_at)
+            raise error from None
+        finally:
+            stats.in_flight -= 1
+        stats.ok += 1
+        stats.latency.record(self._driver.now() - started_at)
+        return result
+
+    async def _admitted(self, supervisor: Supervisor, method: str, deadline: float | None) -> Link:
+        """The link of a plugin that is not serving at first sight."""
+        life = supervisor.life
+        verdict = admit(
+            life.state,
+            lazy=supervisor.policy.start_mode == "lazy",
+            never_started=life.generation == 0,
+        )
+        if verdict is Verdict.WAKE or verdict is Verdict.WAIT:
+            left = None if deadline is None else max(0.0, deadline - self._driver.now())
+            with anyio.move_on_after(left):
+                if verdict is Verdict.WAKE:
+                    await supervisor.start("first call")
+                else:
+                    await supervisor.wait_until(lambda life: life.state is not State.STARTING)
+        link = supervisor.link
+        if link is None:
+            raise self._unavailable(supervisor, method)
+        return link
+
+    def _unavailable(self, supervisor: Supervisor, method: str) -> errors.PluginUnavailable:
+        life = supervisor.life
+        retry_after = None
+        if life.next_start_at is not None:
+            retry_after = round(max(0.0, life.next_start_at - self._driver.now()), 3)
+        reason = life.reason
+        if life.state in SERVING:  # the link is gone, and the supervisor is about to say so
+            reason = "its process has just ended"
+        kind = errors.PluginUnavailable
+        hint = f"outboard status {supervisor.name} says more"
+        if life.state is State.QUARANTINED:
+            kind = errors.PluginQuarantined
+            hint = f"outboard logs {supervisor.name} shows why; outboard start {supervisor.name} tries again"
+        elif life.state in (State.STOPPED, State.FAILED):
+            hint = f"outboard start {supervisor.name}"
+        return kind(
+            f"it is {life.state}" + (f": {reason}" if reason else ""),
+            state=life.state,
+            reason=reason,
+            retry_after=retry_after,
+            hint=hint,
+            plugin=supervisor.name,
+            method=method,
+        )
+
+    def _named(
+        self, problem: Exception, supervisor: Supervisor, method: str, timeout: float | None
+    ) -> errors.OutboardError:
+        where: dict[str, Any] = {
+            "plugin": supervisor.name,
+            "method": method,
+            "call_id": f"{supervisor.life.generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
+        }
+        if isinstance(problem, RpcError):
+            return _remote(problem, where)
+        if isinstance(problem, Expired):
+            hint = "give it more time with a longer timeout, or see what it does in its log"
+            return errors.DeadlineExceeded(f"no answer within {timeout:g} s", hint=hint, **where)
+        if isinstance(problem, Refused):
+            return self._refused(problem, supervisor, method, where)
+        hint = f"outboard status {supervisor.name} says what becomes of it"
+        return errors.PluginCrashed(str(problem), hint=hint, **where)
+
+    def _refused(
+        self, problem: Refused, supervisor: Supervisor, method: str, where: dict[str, Any]
+    ) -> errors.OutboardError:
+        if problem.reason in (Refusal.TOO_MANY_IN_FLIGHT, Refusal.OUTBOX_FULL):
+            return errors.PluginBusy(str(problem), hint="try again a little later", **where)
+        if problem.reason is Refusal.TOO_LARGE:
+            return errors.PayloadTooLarge(str(problem), hint="send it in parts", **where)
+        if problem.reason is Refusal.NOT_SERIALIZABLE:
+            hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
+            return errors.NotSerializable(f"the params cannot be sent: {problem}", hint=hint, **where)
+        return self._unavailable(supervisor, method)
+
+    def _tell(self, error: errors.OutboardError, supervisor: Supervisor, started_at: float) -> None:
+        self._bus.emit(
+            CallFailed(
+                plugin=supervisor.name,
+                method=error.method or "",
+                call_id=error.call_id or "",
+                error=error.code,
+                message=error.message,
+                elapsed_ms=round((self._driver.now() - started_at) * 1000, 3),
+            )
+        )
+
+
+def not_found(name: str, known: Mapping[str, object]) -> errors.PluginNotFound:
+    """The error for a plugin that is not there, with the one that was probably meant."""
+    close = nearest(name, known)
+    hint = f"did you mean `{close}`?" if close else "outboard status lists the plugins"
+    return errors.PluginNotFound(f"there is no plugin `{name}`", hint=hint, plugin=None)
+
+
+def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
+    remote: dict[str, Any] = {
+        "remote_code": problem.code,
+        "remote_name": problem.name,
+        "data": problem.data,
+        **where,
+    }
+    match problem.code:
+        case ErrorCode.METHOD_NOT_FOUND:
+            data = problem.data if isinstance(problem.data, dict) else {}
+            methods = data.get("methods") or []
+            hint = f"it has: {', '.join(map(str, methods))}" if methods else "see outboard status"
+            return errors.MethodNotFound(problem.message, hint=hint, **remote)
+        case ErrorCode.INVALID_PARAMS:
+            return errors.ContractError(problem.message, hint="fix the params", **remote)
+        case ErrorCode.OVERLOADED:
+            data = problem.data if isinstance(problem.data, dict) else {}
+            after = data.get("retry_after_ms", 100)
+            return errors.PluginBusy(
+                problem.message,
+                retry_after=after / 1000 if isinstance(after, int | float) else 0.1,
+                hint="try again a little later",
+                **where,
+            )
+        case ErrorCode.PAYLOAD_TOO_LARGE:
+            return errors.PayloadTooLarge(
+                problem.message, hint="ask for it in parts", data=problem.data, **where
+            )
+        case ErrorCode.RESULT_NOT_SERIALIZABLE:
+            hint = "the plugin has to return what JSON can carry"
+            return errors.NotSerializable(problem.message, hint=hint, data=problem.data, **where)
+        case ErrorCode.REQUEST_CANCELLED:
+            return errors.CallCancelled(problem.message, data=problem.data, **where)
+    data = problem.data if isinstance(problem.data, dict) else {}
+    error_id = data.get("error_id")
+    hint = f"the traceback is in the log as error {error_id}" if error_id else "the error is the plugin's own"
+    return errors.RemoteError(problem.message, hint=hint, **remote)

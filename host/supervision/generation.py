@@ -1,0 +1,342 @@
+"""One life of a plugin's process, from spawn to reaped, in one task.
+
+Whatever happens, it ends with exactly one event for the machine: `NotNow`, `Unfit` or `Ended`; `Started`
+may come before. It owns the child and lets go of it only when it has been reaped.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+
+import anyio
+import msgspec
+
+from host.config.effective import PluginPolicy
+from host.discovery.validate import Candidate
+from host.process import handshake
+from host.process.deadlines import Deadlines
+from host.process.diagnose import why_it_ended
+from host.process.driver import Driver
+from host.process.exits import Exit
+from host.process.handshake import HandshakeRefused
+from host.process.launchers import CannotLaunch, LaunchSpec, launch_spec
+from host.process.link import Expired, Link, Lost
+from host.process.spawn import Child, spawn
+from host.process.stderr import StderrReader, printable
+from host.process.stop import Grace, stop
+from host.supervision import machine
+from host.supervision.health import wait_unresponsive
+from protocol.errors import FAULT_MEANING, ErrorCode, RpcError
+from protocol.events import Ended, Event, Notification, Request, Strayed
+from protocol.lifecycle import InitializeResult, LogRecord, PluginIdentity, Provides, StatusText
+from protocol.session import Session
+
+REAP_S = 5.0
+PATIENCE_S = 0.5
+STACK_S = 0.5
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every generation of every plugin of a host shares."""
+
+    driver: Driver
+    deadlines: Deadlines
+    starts: anyio.CapacityLimiter
+    """How many may start at once."""
+    instance: str
+    data_root: str
+
+
+class Generation:
+    """`run` is its task; `link` may be used while `serving` is set."""
+
+    def __init__(
+        self,
+        number: int,
+        candidate: Candidate,
+        policy: PluginPolicy,
+        around: Surroundings,
+        *,
+        post: Callable[[machine.Event], None],
+        on_log: Callable[[str, str, str, LogRecord | None], None],
+    ) -> None:
+        self.number = number
+        self.link: Link | None = None
+        self.child: Child | None = None
+        self.provides = Provides()
+        self.note = ""
+        self.noise_bytes = 0
+        self.last_exit: Exit | None = None
+        self._candidate = candidate
+        self._policy = policy
+        self._around = around
+        self._post = post
+        self._on_log = on_log
+        self._stderr: StderrReader | None = None
+        self._stop_asked = anyio.Event()
+        self._fault = ""
+        self._broken = anyio.Event()
+
+    @property
+    def name(self) -> str:
+        return self._candidate.manifest.plugin.name
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last lines it wrote to stderr."""
+        return list(self._stderr.tail) if self._stderr is not None else []
+
+    def ask_to_stop(self) -> None:
+        """Begins the ladder; the generation's one event follows when it is over."""
+        self._stop_asked.set()
+
+    def kill(self) -> None:
+        """At once, by signal, without asking anybody."""
+        if self.child is not None:
+            self.child.kill()
+
+    async def run(self) -> None:
+        """From spawn to reaped. Does not raise; a cancellation kills the child first."""
+        try:
+            async with self._around.starts:
+                if self._stop_asked.is_set():
+                    self._post(machine.Ended(self.number, "stopped before it was started"))
+                    return
+                started = await self._start()
+            if started is not None:
+                self._post(started)
+            if not isinstance(started, machine.Unfit | machine.NotNow | machine.Ended):
+                self._post(await self._serve())
+        finally:
+            self._let_go()
+
+    # -- up ------------------------------------------------------------------------------------
+
+    async def _start(self) -> machine.Event | None:
+        """Up to running. `Started`, or the event that says why not, with the child gone."""
+        try:
+            self.child = spawn(self._launch_spec(), self._around.driver)
+        except CannotLaunch as problem:
+            return machine.NotNow(self.number, str(problem), 30.0)
+        except OSError as error:
+            return self._ended(f"it could not be spawned: {error.strerror or error}")
+        link = self.link = self._open_link(self.child)
+        deadline = self._around.driver.now() + self._policy.start_timeout_s
+        doing = "answered initialize"
+        outcome: machine.Event | None = None
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._cancel_when_stopped, scope)
+                try:
+                    result = await self._initialize(link, deadline)
+                    self.provides = result.provides
+                    link.tells_deadlines = "deadline" in result.features
+                    if "nudge" in result.features:
+                        link.nudge = self._nudge
+                    doing = "finished starting"
+                    await handshake.start(link, deadline=deadline)
+                    tasks.cancel_scope.cancel()
+                    return machine.Started(self.number)
+                except HandshakeRefused as refused:
+                    kind = self._ended if refused.retry else self._unfit
+                    outcome = kind(refused.reason)
+                except RpcError as error:
+                    outcome = self._refused_to_start(error)
+                except Expired:
+                    outcome = self._ended(f"it had not {doing} after {self._policy.start_timeout_s:g} s")
+                except Lost:
+                    outcome = None
+                tasks.cancel_scope.cancel()
+        if self._stop_asked.is_set():
+            return None  # `_serve` takes it down the ladder
+        if outcome is None:
+            outcome = await self._account_for_end(before=doing)
+        elif isinstance(outcome, machine.NotNow):
+            await self._ladder()
+        else:
+            await self._kill_and_reap()
+        return outcome
+
+    def _launch_spec(self) -> LaunchSpec:
+        around = self._around
+        self._data_dir = os.path.join(around.data_root, self.name)
+        os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
+        return launch_spec(
+            self._candidate,
+            self._policy,
+            instance=f"{around.instance}:{self.name}:{self.number}",
+            data_dir=self._data_dir,
+            inherited=os.environ,
+        )
+
+    def _open_link(self, child: Child) -> Link:
+        driver = self._around.driver
+        self._stderr = StderrReader(driver, child.stderr_fd, self._take_stderr)
+        link = Link(
+            driver,
+            self._around.deadlines,
+            Session("host"),
+            write_fd=child.stdin_fd,
+            read_fd=child.stdout_fd,
+            on_event=self._take_event,
+        )
+        child.on_exit = lambda: link.lost(f"the plugin ended: {child.exit}")
+        return link
+
+    async def _initialize(self, link: Link, deadline: float) -> InitializeResult:
+        identity = PluginIdentity(
+            name=self.name,
+            instance=self._around.instance,
+            generation=self.number,
+            data_dir=self._data_dir,
+            cache_dir=os.path.join(self._data_dir, "cache"),
+        )
+        return await handshake.initialize(
+            link, self._candidate, identity, self._policy.settings, deadline=deadline
+        )
+
+    def _refused_to_start(self, error: RpcError) -> machine.Event:
+        if error.code == ErrorCode.NOT_READY:
+            data = error.data if isinstance(error.data, dict) else {}
+            after = data.get("retry_after_ms")
+            retry_after_s = after / 1000 if isinstance(after, int | float) and after >= 0 else 5.0
+            return machine.NotNow(self.number, f"not ready: {error.message}", retry_after_s)
+        return self._ended(f"its start code failed: {error.message}")
+
+    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
+        await self._stop_asked.wait()
+        scope.cancel()
+
+    # -- while it runs ---------------------------------------------------------------------------
+
+    async def _serve(self) -> machine.Event:
+        """Until it is gone, for whatever reason."""
+        assert self.child is not None
+        assert self.link is not None
+        link = self.link
+        reasons: list[str] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def until_unresponsive() -> None:
+                policy = self._policy
+                reasons.append(
+                    await wait_unresponsive(
+                        link,
+                        self._around.driver,
+                        interval_s=policy.ping_interval_s,
+                        timeout_s=policy.ping_timeout_s,
+                        misses=policy.ping_misses,
+                    )
+                )
+                tasks.cancel_scope.cancel()
+
+            async def until(event: anyio.Event) -> None:
+                await event.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_unresponsive)
+            tasks.start_soon(until, self.child.exited)
+            tasks.start_soon(until, self._stop_asked)
+            tasks.start_soon(until, self._broken)
+        if self.child.exit is None and self._stop_asked.is_set():
+            await self._ladder()
+            return self._ended("stopped")
+        if reasons:
+            self.child.signal(signal.SIGABRT)  # Python prints every thread's stack
+            with anyio.move_on_after(STACK_S):
+                await self.child.exited.wait()
+            await self._kill_and_reap()
+            return self._ended(reasons[0])
+        return await self._account_for_end(before="")
+
+    async def _ladder(self) -> None:
+        assert self.child is not None
+        assert self.link is not None
+        grace = Grace(drain_s=self._policy.stop_timeout_s)
+        await stop(self.child, self.link, self._around.driver, grace)
+        await self._kill_and_reap()
+
+    # -- down ------------------------------------------------------------------------------------
+
+    async def _account_for_end(self, *, before: str) -> machine.Event:
+        """Waits a moment for it to end by itself, sees to it, and says which it was."""
+        assert self.child is not None
+        with anyio.move_on_after(0 if self._fault else PATIENCE_S):
+            await self.child.exited.wait()
+        by_itself = self.child.exit is not None
+        await self._kill_and_reap()
+        if by_itself and not self._fault:
+            return self._explained(before=before)
+        return self._ended(self._fault or "it closed its output and went on running")
+
+    async def _kill_and_reap(self) -> None:
+        assert self.child is not None
+        self.child.kill()  # what is left of its group, if it is gone itself
+        with anyio.move_on_after(REAP_S, shield=True):
+            await self.child.exited.wait()
+        self.last_exit = self.child.exit
+
+    def _let_go(self) -> None:
+        if self.child is not None and self.child.exit is None:
+            self.child.kill()
+        if self._stderr is not None:
+            self._stderr.close()
+        if self.link is not None:
+            self.link.close()
+
+    def _ended(self, reason: str) -> machine.Ended:
+        return machine.Ended(self.number, reason, luck=random.random())
+
+    def _unfit(self, reason: str) -> machine.Unfit:
+        return machine.Unfit(self.number, reason)
+
+    def _explained(self, *, before: str) -> machine.Event:
+        assert self.child is not None
+        exit = self.child.exit
+        reason = why_it_ended(exit, self.stderr_tail, before=before)
+        if exit is not None and exit.code == 78:
+            return self._unfit(f"it says its configuration is wrong ({reason})")
+        if exit is not None and exit.code == 75:
+            return machine.NotNow(self.number, reason)
+        clean = exit is not None and exit.is_clean
+        return machine.Ended(self.number, reason, clean=clean, luck=random.random())
+
+    # -- what it says ----------------------------------------------------------------------------
+
+    def _nudge(self) -> None:
+        if self.child is not None:
+            self.child.signal(signal.SIGURG)
+
+    def _take_stderr(self, line: str) -> None:
+        self._on_log("stderr", "info", line, None)
+
+    def _take_event(self, event: Event) -> None:
+        if isinstance(event, Strayed):
+            self.noise_bytes += len(event.text)
+            text = printable(event.text)
+            if text:
+                self._on_log("stdout", "warning", f"plugin wrote to stdout: {text!r}", None)
+        elif isinstance(event, Notification):
+            self._take_notification(event)
+        elif isinstance(event, Request):
+            assert self.link is not None
+            error = RpcError(ErrorCode.METHOD_NOT_FOUND, f"the host provides no method `{event.method}`")
+            self.link.reply_error(event.id, error)
+        elif isinstance(event, Ended):
+            if event.fault is not None:
+                meaning = FAULT_MEANING[event.fault]
+                self._fault = f"wire fault {event.fault}: {meaning} ({event.detail})"
+            self._broken.set()
+
+    def _take_notification(self, event: Notification) -> None:
+        try:
+            if event.method == "log/record":
+                record = msgspec.json.decode(event.params, type=LogRecord)
+                self._on_log("log", record.level, record.message, record)
+            elif event.method == "status/text":
+                self.note = msgspec.json.decode(event.params, type=StatusText).text[:200]
+        except msgspec.DecodeError:
+            pass  # a malformed notification is nobody's business

@@ -1,0 +1,41 @@
+"""Is it still there? Pings while a plugin runs, and says so when it has gone silent.
+
+Any byte counts as life, so a busy plugin is not pinged at all. If our own tick came late by more than
+an interval (the host was stopped, the machine slept), the round is skipped: the plugin had no chance.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from host.process.driver import Driver
+from host.process.link import Expired, Link, Lost
+from protocol.errors import Refused, RpcError
+
+
+async def wait_unresponsive(
+    link: Link, driver: Driver, *, interval_s: float, timeout_s: float, misses: int
+) -> str:
+    """Returns the reason once the plugin has missed `misses` pings in a row; runs until then."""
+    missed = 0
+    while True:
+        due = driver.now() + interval_s
+        await anyio.sleep(interval_s)
+        now = driver.now()
+        if now - due > interval_s:
+            continue  # we were asleep, not the plugin
+        if now - link.heard_at < interval_s:
+            missed = 0
+            continue
+        try:
+            await link.request("lifecycle/ping", {}, deadline=now + timeout_s)
+            missed = 0
+        except Expired:
+            missed += 1
+            if missed >= misses:
+                silent = driver.now() - link.heard_at
+                return f"unresponsive: {misses} pings unanswered, silent for {silent:.0f} s"
+        except (RpcError, Refused):
+            missed = 0  # not a good answer, but an answer
+        except Lost:
+            await anyio.sleep_forever()  # the process watcher has the better reason
