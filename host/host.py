@@ -33,7 +33,7 @@ from host.config.read import read_toml
 from host.discovery.scan import scan
 from host.discovery.validate import Candidate, load_manifest
 from host.observability.bus import Bus
-from host.observability.events import HostEvent, PluginProblem
+from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.observability.lag import LoopLag
 from host.observability.snapshot import HostStatus, Status
 from host.process.deadlines import Deadlines
@@ -78,8 +78,11 @@ class Host:
         self._config = HostConfig()
         self._usage = UsageSampler()
         self._lag = LoopLag()
+        self._bus.subscribe(self._look_at_new_processes)
         self._started_at = time.monotonic()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._supervision: anyio.abc.TaskGroup | None = None
+        self._leaving = anyio.Event()
         self._router: Router | None = None
         self.mode = "embedded"
         self.socket: str | None = None
@@ -108,9 +111,10 @@ class Host:
         self._started_at = time.monotonic()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._usage.run, self._pids)
-        self._tasks.start_soon(self._lag.run)
         try:
+            self._supervision = await self._tasks.start(self._supervise)
+            self._supervision.start_soon(self._usage.run, self._pids)
+            self._supervision.start_soon(self._lag.run)
             found = scan(self._folders)
             self._note_problems(found.problems)
             for candidate in found.candidates:
@@ -139,7 +143,7 @@ class Host:
                         stopping.start_soon(supervisor.leave, "the host stops")
             for supervisor in self._plugins.values():
                 supervisor.kill()  # whatever is left
-        self._tasks.cancel_scope.cancel()
+        self._leaving.set()
         tasks, self._tasks = self._tasks, None
         try:
             return await tasks.__aexit__(kind, error, trace)
@@ -231,6 +235,7 @@ class Host:
 
     def status(self, name: str | None = None) -> Status:
         """A frozen picture of everything, or of one plugin. Asks no plugin. Raises PluginNotFound."""
+        self._running()
         wanted = list(self._plugins.values()) if name is None else [self._known(name)]
         now = self._driver.now()
         reports = []
@@ -251,11 +256,29 @@ class Host:
         )
         return Status(host=host, plugins=reports)
 
+    def schema_of(self, plugin: str, method: str) -> dict[str, Any] | None:
+        """JSON Schema of a method's params, if the plugin has given one. Raises PluginNotFound."""
+        methods = self._known(plugin).provides.methods
+        return next((info.params for info in methods if info.name == method), None)
+
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
         """Calls `subscriber` with everything that happens; returns the function that ends it."""
         return self._bus.subscribe(subscriber)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    async def _supervise(self, *, task_status: anyio.abc.TaskStatus[anyio.abc.TaskGroup]) -> None:
+        """Holds the supervisors' tasks. A cancellation around the host must not reach them: they are
+        what ends the plugins in order."""
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                task_status.started(tasks)
+                await self._leaving.wait()
+                tasks.cancel_scope.cancel()
+
+    def _look_at_new_processes(self, event: HostEvent) -> None:
+        if isinstance(event, StateChanged) and event.state == State.RUNNING:
+            self._usage.look_soon()
 
     def _load_config(self) -> HostConfig:
         if self._config_file is None:
@@ -273,10 +296,10 @@ class Host:
             file = candidate.file
             self._note_problems([FileProblem(file, None, "restart", text, None) for text in wrong])
             return None
-        assert self._tasks is not None
+        assert self._supervision is not None
         supervisor = Supervisor(candidate, policy, self._around, self._bus)
         self._plugins[supervisor.name] = supervisor
-        self._tasks.start_soon(supervisor.run)
+        self._supervision.start_soon(supervisor.run)
         return supervisor
 
     def _note_problems(self, problems: Sequence[FileProblem]) -> None:
@@ -317,4 +340,4 @@ class Host:
 
 def _default_data_root() -> str:
     base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return os.path.join(base, "outboard", "plugins")
+    return os.path.join(base, "outboard", "data")

@@ -115,7 +115,7 @@ def _problems_anywhere(document: Document, plugin: KeyPath, run: KeyPath) -> lis
         problems.append(
             document.problem(
                 (*plugin, "protocol"),
-                f"OB103: protocol {protocol} is not supported; this host speaks {supported}",
+                f"OB104: protocol {protocol} is not supported; this host speaks {supported}",
                 f"write `protocol = {SUPPORTED_PROTOCOLS[-1]}`, or run it under another outboard",
             )
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from subprocess import Popen
 from threading import Thread
@@ -45,7 +46,7 @@ class AsyncioDriver:
     def __init__(self) -> None:
         loop = self.loop = asyncio.get_running_loop()
         # Bound once: each of these is on the way of every call.
-        self.now = loop.time
+        self.now = time.monotonic  # the loop's own clock, but uvloop's has whole milliseconds only
         self.waiter = loop.create_future
         self.call_at = loop.call_at
         self.call_soon = loop.call_soon

@@ -30,13 +30,20 @@ class UsageSampler:
 
     def __init__(self) -> None:
         self.usage: dict[int, Usage] = {}
+        self._wanted = anyio.Event()
         self._known: dict[int, psutil.Process] = {}  # cpu_percent needs the same object twice
 
     async def run(self, pids: Callable[[], list[int]]) -> None:
         """Looks until it is cancelled."""
         while True:
+            self._wanted = anyio.Event()
             self.usage = await anyio.to_thread.run_sync(self.sample, pids())
-            await anyio.sleep(INTERVAL_S)
+            with anyio.move_on_after(INTERVAL_S):
+                await self._wanted.wait()
+
+    def look_soon(self) -> None:
+        """There is something new to look at."""
+        self._wanted.set()
 
     def sample(self, pids: Iterable[int]) -> dict[int, Usage]:
         """Blocks for about 50 us per process of the machine."""

@@ -88,7 +88,7 @@ def test_a_mistake_of_structure_hides_no_other_mistake(tmp_path: Path) -> None:
 
 def test_an_unsupported_protocol_is_told_by_code_with_the_supported_one(tmp_path: Path) -> None:
     [problem] = problems(folder_of(tmp_path, PLUGIN + "protocol = 2\n" + COMMAND))
-    assert problem.reason.startswith("OB103:")
+    assert problem.reason.startswith("OB104:")
     assert "speaks 1" in problem.reason
     assert (problem.key, problem.seen) == ("plugin.protocol", 2)
 

@@ -1,0 +1,5 @@
+"""`python -m host.cli`: the command line, whatever the PATH."""
+
+from host.cli import main
+
+main()

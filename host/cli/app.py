@@ -1,0 +1,92 @@
+"""The table of commands, and the one place where an error becomes text and an exit code.
+
+A command's module is imported when it is used: `outboard status` is to be answered before anybody has
+looked away, and most of that time would be imports that it does not need.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from host.cli.output import print_error
+from host.errors import OutboardError
+from protocol.contract import nearest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Run the daemon in the foreground."),
+    "status": ("status", "What runs, what does not, and why."),
+    "call": ("call", "Call a plugin's method."),
+    "logs": ("logs", "What plugins said, and what became of them."),
+    "start": ("lifecycle", "Start a plugin."),
+    "stop": ("lifecycle", "Stop a plugin; it stays stopped."),
+    "restart": ("lifecycle", "Give a plugin a new process."),
+    "add": ("lifecycle", "Register a plugin's folder or file, and start it."),
+    "remove": ("lifecycle", "Stop a plugin and forget it."),
+    "demo": ("demo", "The sample plugins at work: real files, one plugin killed, and back."),
+}
+
+
+class Commands(click.Group):
+    """Commands by name, loaded when needed, with the one that was probably meant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        command: click.Command = getattr(import_module(f"host.cli.{row[0]}"), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            close = nearest(args[0], COMMANDS)
+            hint = f" Did you mean `{close}`?" if close else " Try `outboard --help`."
+            raise click.UsageError(f"There is no command `{args[0]}`.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help) for name, (_, help) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="outboard", message="outboard %(version)s")
+def app() -> None:
+    """Run plugins outside the hull: each in a process of its own, supervised.
+
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 a plugin that ought to run does not, 4 no such plugin,
+    5 deadline passed, 6 invalid configuration or manifest, 7 refused, 8 no daemon.
+    """
+
+
+def run(arguments: list[str] | None = None) -> Any:
+    """Runs a command and exits with its code. No error of a user's is a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in words
+    try:
+        sys.exit(app.main(words, prog_name="outboard", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except OutboardError as error:
+        print_error(error, as_json=as_json)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        sys.exit(0)

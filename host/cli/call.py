@@ -1,0 +1,71 @@
+"""`outboard call`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import msgspec
+
+from host.cli.output import json_option, print_json, socket_option
+from host.control.client import Client
+
+
+@click.command()
+@click.argument("plugin")
+@click.argument("method")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--params", help="All parameters as one JSON object, instead of KEY=VALUE.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds; 0 for no limit.")
+@json_option
+@socket_option
+def call(
+    plugin: str,
+    method: str,
+    arguments: tuple[str, ...],
+    params: str | None,
+    timeout: float,
+    as_json: bool,
+    socket: str,
+) -> None:
+    """Call a plugin's METHOD and print its result.
+
+    A VALUE is what the method wants: `n=3` is a number, and a string where it wants a string.
+    """
+    asked: dict[str, object] = {"plugin": plugin, "method": method}
+    asked["timeout"] = timeout if timeout > 0 else None
+    if params is not None:
+        if arguments:
+            raise click.UsageError("Give --params or KEY=VALUE, not both.")
+        asked["params"] = _object(params)
+    else:
+        asked["arguments"] = dict(_pair(word) for word in arguments)
+    started = time.perf_counter()
+    with Client(socket) as daemon:
+        raw = daemon.ask("call", asked, timeout=timeout if timeout > 0 else None)
+    elapsed_ms = round((time.perf_counter() - started) * 1000, 3)
+    if as_json:
+        print_json({"ok": True, "result": raw, "elapsed_ms": elapsed_ms})
+        return
+    result = msgspec.json.decode(raw)
+    if isinstance(result, str):
+        click.echo(result)
+    elif result is not None:
+        click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise click.UsageError(f"`{word}` is not KEY=VALUE.")
+    return key, value
+
+
+def _object(text: str) -> msgspec.Raw:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise click.UsageError(f"--params is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise click.UsageError("--params must be a JSON object.")
+    return msgspec.Raw(text.encode())

@@ -1,0 +1,148 @@
+"""`outboard demo`: the main job in ten seconds, by the same commands that anybody types."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+import sample_plugins
+from host.cli.output import paint
+from host.cli.status import overview
+from host.control.client import Client
+from host.errors import DaemonError, OutboardError
+
+READY_S = 15.0
+BACK_S = 10.0
+
+
+class DemoFailed(OutboardError):
+    """The demo did not see what it shows."""
+
+
+@click.command()
+def demo() -> None:
+    """Start a daemon with the sample plugins, process real files, kill a plugin, see it come back."""
+    with tempfile.TemporaryDirectory(prefix="outboard-demo-") as folder:
+        socket = os.path.join(folder, "control.sock")
+        environment = os.environ | {"XDG_DATA_HOME": folder, "XDG_STATE_HOME": folder}
+        samples = Path(sample_plugins.__file__).parent
+        _say(f"outboard run --plugins {_short(samples)}")
+        command = [sys.executable, "-m", "host.cli", "run", "--plugins", str(samples), "--socket", socket]
+        log_path = Path(folder, "daemon.log")
+        with log_path.open("wb") as log:
+            daemon = subprocess.Popen(command, env=environment, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            _show(socket, daemon)
+        except OutboardError:
+            click.echo(log_path.read_text(errors="replace")[-4000:], err=True)
+            raise
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            try:
+                code = daemon.wait(15)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                code = daemon.wait()
+        click.echo(f"the daemon and its plugins are gone (exit code {code})")
+
+
+def _show(socket: str, daemon: subprocess.Popen[bytes]) -> None:
+    _wait_until_ready(socket, daemon)
+    click.echo(_call(socket, "hello", "greet", name="world"))
+
+    _say("the documents that ship with text_tools, one call each")
+    documents = _call(socket, "text_tools", "documents")
+    has_node = _state(socket, "wordcount")["state"] == "running"
+    for document in documents:
+        summary = _call(socket, "text_tools", "summary", name=document["name"], sentences=1)
+        click.echo(f"  {document['name']:<22} {document['words']:>5} words  {_first_line(summary)}")
+    if has_node:
+        text = Path(sample_plugins.__file__).read_text()
+        counted = _call(socket, "wordcount", "count", text=text)
+        click.echo(f"  and the plugin in Node, which has no SDK: {json.dumps(counted)}")
+    else:
+        click.echo(f"  wordcount is waiting: {_state(socket, 'wordcount')['reason']}")
+
+    _say("kill -9 text_tools, and call it until it answers")
+    before = _state(socket, "text_tools")
+    killed_at = time.monotonic()
+    os.kill(before["pid"], signal.SIGKILL)
+    refusals = _call_until_back(socket, killed_at + BACK_S)
+    after = _state(socket, "text_tools")
+    if after["generation"] == before["generation"]:
+        raise DemoFailed("text_tools was killed, and the same process answers")
+    click.echo(
+        f"  back after {time.monotonic() - killed_at:.2f} s as generation {after['generation']}; "
+        f"meanwhile {refusals} calls were refused, none hung, and hello says: "
+        + _call(socket, "hello", "greet", name="again")
+    )
+
+    _say("outboard status")
+    with Client(socket) as client:
+        click.echo(overview(msgspec.json.decode(client.ask("status"))))
+
+
+def _wait_until_ready(socket: str, daemon: subprocess.Popen[bytes]) -> None:
+    ends_at = time.monotonic() + READY_S
+    while time.monotonic() < ends_at and daemon.poll() is None:
+        try:
+            with Client(socket) as client:
+                plugins = msgspec.json.decode(client.ask("status"))["plugins"]
+        except (DaemonError, OutboardError):
+            plugins = []
+        if plugins and all(plugin["state"] not in ("starting", "stopped") for plugin in plugins):
+            return
+        time.sleep(0.05)
+    raise DemoFailed("the daemon did not get ready", hint="its log is above")
+
+
+def _call(socket: str, plugin: str, method: str, **params: Any) -> Any:
+    asked = {"plugin": plugin, "method": method, "params": params, "timeout": 10.0}
+    with Client(socket) as client:
+        return msgspec.json.decode(client.ask("call", asked, timeout=10.0))
+
+
+def _call_until_back(socket: str, ends_at: float) -> int:
+    """How many calls were refused before one was answered."""
+    refusals = 0
+    while True:
+        try:
+            _call(socket, "text_tools", "documents")
+            return refusals
+        except OutboardError:
+            refusals += 1
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(0.01)
+
+
+def _state(socket: str, name: str) -> Any:
+    with Client(socket) as client:
+        return msgspec.json.decode(client.ask("status", {"name": name}))["plugins"][0]
+
+
+def _first_line(summary: Any) -> str:
+    sentences = summary.get("sentences") or [summary.get("text", "")]
+    text = " ".join(str(sentences[0]).split())
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _say(text: str) -> None:
+    click.echo(paint(f"\n$ {text}" if text.startswith("outboard") else f"\n# {text}", "cyan"))

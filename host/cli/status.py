@@ -1,0 +1,123 @@
+"""`outboard status`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import msgspec
+
+from host.cli.output import (
+    COLOURS,
+    json_option,
+    paint,
+    print_json,
+    print_next,
+    size,
+    socket_option,
+    span,
+    table,
+)
+from host.control.client import Client
+
+SERVING = ("running", "degraded")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+@socket_option
+def status(name: str | None, as_json: bool, socket: str) -> None:
+    """What runs, what does not, and why. NAME shows one plugin in full.
+
+    Exits with 3 if a plugin that ought to be running is not.
+    """
+    with Client(socket) as daemon:
+        raw = daemon.ask("status", {"name": name})
+    seen = msgspec.json.decode(raw)
+    down = [plugin for plugin in seen["plugins"] if plugin["expected"] and plugin["state"] not in SERVING]
+    if as_json:
+        print_json(seen)
+    elif name is not None:
+        click.echo(one(seen["plugins"][0]))
+    else:
+        click.echo(overview(seen))
+    if not as_json:
+        if down:
+            print_next(f"outboard status {down[0]['name']}" if name is None else f"outboard logs {name}")
+        elif seen["plugins"]:
+            print_next(f"outboard call {seen['plugins'][0]['name']} METHOD key=value")
+    sys.exit(3 if down else 0)
+
+
+def overview(seen: dict[str, Any]) -> str:
+    """All plugins, a line each, and below the table the reasons that need more room."""
+    host, plugins = seen["host"], seen["plugins"]
+    running = sum(plugin["state"] in SERVING for plugin in plugins)
+    facts = [f"outboard {host['version']}", f"pid {host['pid']}", f"up {span(host['uptime_s'])}"]
+    lines = ["  ".join([*facts, f"{running} of {len(plugins)} running"])]
+    if plugins:
+        rows = [["", "PLUGIN", "STATE", "UP", "MEMORY", "CALLS", "ERRORS", "RESTARTS", "P50"]]
+        colours: list[list[str | None]] = [["bright_black"] * 9]
+        for plugin in plugins:
+            calls, p50 = plugin["calls"], plugin["latency_ms"]["p50"]
+            failed = calls["error"] + calls["timeout"]
+            colour = COLOURS.get(plugin["state"], "bright_black")
+            rows.append(
+                [
+                    "●" if plugin["state"] in SERVING else "○",
+                    plugin["name"],
+                    plugin["state"],
+                    span(plugin["uptime_s"]),
+                    size(plugin["memory_bytes"]),
+                    str(calls["ok"]),
+                    str(failed),
+                    str(plugin["restarts"]),
+                    "-" if p50 is None else f"{p50:.2f} ms",
+                ]
+            )
+            colours.append([colour, None, colour, None, None, None, "red" if failed else None, None, None])
+        lines += ["", table(rows, colours)]
+    reasons = [f"{plugin['name']}: {plugin['reason']}" for plugin in plugins if plugin["reason"]]
+    notes = [f"{plugin['name']}: {plugin['note']}" for plugin in plugins if plugin["note"]]
+    for extra in (reasons, notes, [paint(problem, "red") for problem in host["problems"]]):
+        if extra:
+            lines += ["", *extra]
+    return "\n".join(lines)
+
+
+def one(plugin: dict[str, Any]) -> str:
+    """Everything about one plugin, a fact a line."""
+    calls, latency, last = plugin["calls"], plugin["latency_ms"], plugin["last_exit"]
+    state = paint(plugin["state"], COLOURS.get(plugin["state"]))
+    counts = f"{calls['ok']} ok, {calls['error']} errors, {calls['timeout']} late"
+    p50, p99 = latency["p50"], latency["p99"]
+    facts = [
+        ("state", state + (f": {plugin['reason']}" if plugin["reason"] else "")),
+        ("version", plugin["version"]),
+        ("about", plugin["description"] or "-"),
+        ("file", plugin["file"]),
+        ("process", f"pid {plugin['pid']}, generation {plugin['generation']}" if plugin["pid"] else "-"),
+        ("up", span(plugin["uptime_s"])),
+        ("memory", f"{size(plugin['memory_bytes'])} of {size(plugin['memory_limit_bytes'])}"),
+        ("cpu", "-" if plugin["cpu_percent"] is None else f"{plugin['cpu_percent']:.0f} %"),
+        ("calls", f"{counts}, {calls['in_flight']} in flight"),
+        ("latency", "-" if p50 is None else f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"),
+        ("restarts", str(plugin["restarts"])),
+        ("methods", ", ".join(plugin["methods"]) or "-"),
+    ]
+    if plugin["hooks"]:
+        facts.append(("hooks", ", ".join(plugin["hooks"])))
+    if plugin["next_start_in_s"] is not None:
+        facts.append(("next try", f"in {span(plugin['next_start_in_s'])}"))
+    if last is not None:
+        facts.append(("last end", last["cause"]))
+    if plugin["note"]:
+        facts.append(("note", plugin["note"]))
+    if plugin["stdout_noise_bytes"]:
+        facts.append(("noise", f"{size(plugin['stdout_noise_bytes'])} on stdout that were no frames"))
+    lines = [plugin["name"], *(f"  {name:<9} {value}" for name, value in facts)]
+    if plugin["stderr_tail"]:
+        lines += ["  stderr", *(f"    {line}" for line in plugin["stderr_tail"][-10:])]
+    return "\n".join(lines)

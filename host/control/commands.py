@@ -1,0 +1,85 @@
+"""What may be asked over the control socket: typed params, and what the host does about them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from host.control.arguments import typed_arguments
+from host.errors import OutboardError
+from host.host import Host
+from host.observability.logs import Ring
+
+
+class Nothing(msgspec.Struct):
+    pass
+
+
+class Maybe(msgspec.Struct, kw_only=True):
+    name: str | None = None
+
+
+class Named(msgspec.Struct, kw_only=True):
+    name: str
+
+
+class Path(msgspec.Struct, kw_only=True):
+    path: str
+
+
+class Tail(msgspec.Struct, kw_only=True):
+    name: str | None = None
+    lines: int = 50
+
+
+class Call(msgspec.Struct, kw_only=True):
+    plugin: str
+    method: str
+    params: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """JSON, handed on as it is; or else:"""
+    arguments: dict[str, str] = {}
+    """Words from a command line, which the method's schema makes values of."""
+    timeout: float | None = 30.0
+
+
+class Commands:
+    """The table of the control socket, for one host."""
+
+    def __init__(self, host: Host, ring: Ring) -> None:
+        self._host = host
+        self._ring = ring
+        self.table: dict[str, tuple[type, Callable[[Any], Awaitable[Any]]]] = {
+            "status": (Maybe, self.status),
+            "call": (Call, self.call),
+            "logs": (Tail, self.logs),
+            "start": (Named, lambda params: host.start(params.name)),
+            "stop": (Named, lambda params: host.stop(params.name)),
+            "restart": (Named, lambda params: host.restart(params.name)),
+            "add": (Path, self.add),
+            "remove": (Named, lambda params: host.remove(params.name)),
+        }
+
+    async def status(self, params: Maybe) -> Any:
+        return self._host.status(params.name)
+
+    async def logs(self, params: Tail) -> Any:
+        if params.name is not None:
+            self._host.status(params.name)  # raises for a plugin that is not there
+        return self._ring.tail(params.name, params.lines)
+
+    async def add(self, params: Path) -> Any:
+        return {"name": await self._host.add(params.path)}
+
+    async def call(self, params: Call) -> Any:
+        given: Any = params.params
+        if given is msgspec.UNSET:
+            schema = self._host.schema_of(params.plugin, params.method)
+            given = typed_arguments(params.arguments, schema)
+        return await self._host.call_raw(params.plugin, params.method, given, params.timeout)
+
+
+def failure(error: OutboardError) -> dict[str, Any]:
+    """An error as it travels to the command line, with the exit code that belongs to it."""
+    return error.as_dict() | {"exit_code": error.exit_code}

@@ -1,0 +1,119 @@
+"""`outboard run`: a host, its control socket and its log, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import anyio.abc
+
+from host.control.commands import Commands
+from host.control.server import serve
+from host.errors import DaemonRefused
+from host.host import Host
+from host.observability.logs import LoguruSubscriber, Ring
+
+
+def default_plugin_folder() -> str:
+    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return os.path.join(base, "outboard", "plugins")
+
+
+def default_log_file() -> str:
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(base, "outboard", "log", "outboard.jsonl")
+
+
+def run(*, config: str | None, plugins: Sequence[str], socket: str, log_level: str, log_format: str) -> None:
+    """Blocks until SIGTERM or SIGINT. Raises ConfigError, DaemonRefused."""
+    main = _Daemon(config, plugins, socket, log_level, log_format).main
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main())
+    else:
+        uvloop.run(main())
+
+
+class _Daemon:
+    def __init__(
+        self, config: str | None, plugins: Sequence[str], socket: str, log_level: str, log_format: str
+    ) -> None:
+        self._config = config
+        self._plugins = plugins
+        self._socket = socket
+        self._log = LoguruSubscriber(level=log_level, format=log_format, file=default_log_file())
+
+    async def main(self) -> None:
+        lock = _only_one(self._socket)
+        ring = Ring()
+        host = Host(config=self._config, plugins=self._plugins)
+        host.mode = "daemon"
+        host.socket = self._socket
+        host.on_event(ring)
+        host.on_event(self._log)
+        try:
+            async with anyio.create_task_group() as tasks:
+                stopping = anyio.Event()
+                tasks.start_soon(self._until_signal, stopping)
+                await self._run_host(host, Commands(host, ring), stopping)
+                tasks.cancel_scope.cancel()
+        finally:
+            _unlink(self._socket)
+            os.close(lock)
+        self._log.say("stopped")
+
+    async def _run_host(self, host: Host, commands: Commands, stopping: anyio.Event) -> None:
+        _unlink(self._socket)  # left by a daemon that was killed: we hold the lock
+        async with (
+            await anyio.create_unix_listener(self._socket, mode=0o600) as listener,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def stop_early() -> None:
+                await stopping.wait()
+                tasks.cancel_scope.cancel()
+
+            # The socket answers before the plugins have started: one that takes its time must not
+            # keep an operator from seeing that it does, nor from stopping the daemon.
+            tasks.start_soon(serve, listener, commands)
+            tasks.start_soon(stop_early)
+            async with host:
+                plugins = host.status().plugins
+                running = sum(plugin.state == "running" for plugin in plugins)
+                self._log.say(
+                    f"ready: {running} of {len(plugins)} plugins running, listening at {self._socket}"
+                )
+                await stopping.wait()
+
+    async def _until_signal(self, stopping: anyio.Event) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                if stopping.is_set():
+                    self._log.say("asked twice: still stopping the plugins, which takes 12 s at most")
+                self._log.say(f"{signal.Signals(number).name}: stopping")
+                stopping.set()
+
+
+def _unlink(socket: str) -> None:
+    Path(socket).unlink(missing_ok=True)
+
+
+def _only_one(socket: str) -> int:
+    """The lock that a running daemon holds. Raises DaemonRefused if another one does."""
+    Path(socket).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(socket + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise DaemonRefused(
+            f"a daemon is running at {socket} already",
+            hint="outboard status shows it; --socket gives this one another place",
+        ) from None
+    return lock

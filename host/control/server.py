@@ -1,0 +1,120 @@
+"""The daemon's end of the control socket.
+
+Only the user who runs the daemon is let in: the socket's mode says so, and the kernel is asked who is at
+the other end. Connections, requests of each, and the time a slow reader may take are all bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+import anyio
+import anyio.abc
+import msgspec
+
+from host.control.commands import Commands, failure
+from host.errors import OutboardError
+from protocol.contract import nearest, problems_of
+from protocol.errors import ErrorCode, RpcError
+from protocol.events import Cancelled, Ended, Event, Request
+from protocol.session import Session
+
+MAX_CONNECTIONS = 64
+SEND_S = 10.0
+FAILED = 1
+"""The code of an error reply whose `data` is an `OutboardError` as a dict."""
+
+
+async def serve(listener: anyio.abc.SocketListener, commands: Commands) -> None:
+    """Answers until it is cancelled."""
+    slots = anyio.CapacityLimiter(MAX_CONNECTIONS)
+
+    async def handle(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            if _is_own_user(stream) and slots.available_tokens >= 1:
+                async with slots:
+                    await Connection(stream, commands).run()
+
+    await listener.serve(handle)
+
+
+def _is_own_user(stream: anyio.abc.SocketStream) -> bool:
+    raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+    if not hasattr(socket, "SO_PEERCRED"):  # the socket's mode alone, then
+        return True
+    credentials = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (os.geteuid(), 0)
+
+
+class Connection:
+    """One client. Its requests run side by side, and end with it."""
+
+    def __init__(self, stream: anyio.abc.SocketStream, commands: Commands) -> None:
+        self._stream = stream
+        self._commands = commands
+        self._session = Session("peer")
+        self._scopes: dict[int | str, anyio.CancelScope] = {}
+        self._sending = anyio.Lock()
+
+    async def run(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    try:
+                        data = await self._stream.receive()
+                    except anyio.EndOfStream:
+                        break
+                    for event in self._session.receive(data, anyio.current_time()):
+                        self._take(event, tasks)
+                    await self._flush()
+                    if self._session.phase == "closed":
+                        break
+                tasks.cancel_scope.cancel()
+        except* (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
+            pass  # the client is gone, or does not read; nobody is left to be told
+
+    def _take(self, event: Event, tasks: anyio.abc.TaskGroup) -> None:
+        if isinstance(event, Request):
+            scope = self._scopes[event.id] = anyio.CancelScope()
+            tasks.start_soon(self._answer, event, scope)
+        elif isinstance(event, Cancelled) and event.id in self._scopes:
+            self._scopes[event.id].cancel()
+        elif isinstance(event, Ended):
+            tasks.cancel_scope.cancel()
+
+    async def _answer(self, request: Request, scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                self._session.reply(request.id, await self._do(request))
+            except OutboardError as error:
+                self._session.reply_error(request.id, RpcError(FAILED, str(error), failure(error)))
+            except RpcError as error:
+                self._session.reply_error(request.id, error)
+        if scope.cancelled_caught:
+            self._session.reply_error(request.id, RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled"))
+        self._scopes.pop(request.id, None)
+        await self._flush()
+
+    async def _do(self, request: Request) -> object:
+        row = self._commands.table.get(request.method)
+        if row is None:
+            close = nearest(request.method, self._commands.table)
+            hint = f"; did you mean `{close}`?" if close else ""
+            raise RpcError(ErrorCode.METHOD_NOT_FOUND, f"no command `{request.method}`{hint}")
+        params_type, command = row
+        try:
+            params: object = msgspec.json.decode(request.params, type=params_type)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            problems = problems_of(msgspec.json.decode(request.params), params_type)
+            data = [problem.as_data() for problem in problems]
+            raise RpcError(ErrorCode.INVALID_PARAMS, "; ".join(map(str, problems)), data) from None
+        return await command(params)
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            with anyio.fail_after(SEND_S):
+                while data := self._session.outbox.take():
+                    await self._stream.send(data)

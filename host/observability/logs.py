@@ -1,0 +1,130 @@
+"""Events become log records here, and nowhere else. For the daemon: an embedded host logs nothing.
+
+For people on stderr, as JSON lines in a file that is rotated at 10 MiB and kept five times, and the
+last few thousand in memory for `outboard logs`. One record a line, with the same keys everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from host.observability.events import CallFailed, HostEvent, PluginLogged, PluginProblem, StateChanged
+
+if TYPE_CHECKING:
+    from loguru import Logger, Record
+
+LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
+ROTATE_BYTES = 10 * 1024 * 1024
+KEEP_FILES = 5
+RING = 4000
+_TROUBLE = ("backoff", "failed", "quarantined")
+
+
+class LogLine(msgspec.Struct, kw_only=True, frozen=True):
+    """One record, as it stands in the file and in `outboard logs --json`."""
+
+    time: str
+    level: str
+    event: str
+    plugin: str | None
+    pid: int | None
+    generation: int | None
+    call_id: str | None
+    message: str
+
+
+def line_of(event: HostEvent) -> LogLine:
+    """What the log says of an event."""
+    fields: dict[str, Any] = {"plugin": None, "pid": None, "generation": None, "call_id": None}
+    match event:
+        case StateChanged():
+            level = "warning" if event.state in _TROUBLE else "info"
+            message = event.state + (f": {event.reason}" if event.reason else "")
+            fields.update(plugin=event.plugin, pid=event.pid, generation=event.generation)
+            name = "state"
+        case PluginLogged():
+            level = event.level if event.level in LEVELS else "info"
+            message = event.message
+            fields.update(plugin=event.plugin, pid=event.pid, generation=event.generation)
+            name = event.source
+        case CallFailed():
+            level = "warning"
+            message = f"{event.method}: {event.error}: {event.message}"
+            fields.update(plugin=event.plugin, call_id=event.call_id)
+            name = "call"
+        case PluginProblem():
+            level, message, name = "error", event.message, "problem"
+            fields.update(plugin=event.plugin)
+    time = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
+    return LogLine(time=time.replace("+00:00", "Z"), level=level, event=name, message=message, **fields)
+
+
+class Ring:
+    """The newest records, in memory."""
+
+    def __init__(self, size: int = RING) -> None:
+        self._lines: deque[LogLine] = deque(maxlen=size)
+
+    def __call__(self, event: HostEvent) -> None:
+        self._lines.append(line_of(event))
+
+    def tail(self, plugin: str | None, count: int) -> list[LogLine]:
+        """The last `count` records, of one plugin or of all, oldest first."""
+        chosen = [line for line in self._lines if plugin is None or line.plugin == plugin]
+        return chosen[-count:] if count > 0 else []
+
+
+class LoguruSubscriber:
+    """Hands records to loguru, set up for a daemon. Replaces loguru's default handler."""
+
+    def __init__(self, *, level: str, format: str, file: str | None) -> None:
+        from loguru import logger  # 65 ms: the daemon's business alone
+
+        self._logger: Logger = logger
+        logger.remove()
+        logger.add(
+            sys.stderr,
+            level=LEVELS[level],
+            format=_as_json if format == "json" else _as_text,
+            colorize=None if format == "text" else False,
+        )
+        if file is not None:
+            logger.add(file, level="DEBUG", format=_as_json, rotation=ROTATE_BYTES, retention=KEEP_FILES)
+
+    def __call__(self, event: HostEvent) -> None:
+        self.write(line_of(event))
+
+    def write(self, line: LogLine) -> None:
+        self._logger.bind(line=line).log(LEVELS[line.level], "{}", line.message)
+
+    def say(self, message: str, *, level: str = "info") -> None:
+        """A record of the daemon itself."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.write(
+            LogLine(
+                time=time,
+                level=level,
+                event="daemon",
+                plugin=None,
+                pid=None,
+                generation=None,
+                call_id=None,
+                message=message,
+            )
+        )
+
+
+def _as_json(record: Record) -> str:
+    record["extra"]["json"] = msgspec.json.encode(record["extra"]["line"]).decode()
+    return "{extra[json]}\n"
+
+
+def _as_text(record: Record) -> str:
+    line: LogLine = record["extra"]["line"]
+    record["extra"]["who"] = line.plugin or "outboard"
+    return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> <cyan>{extra[who]}</cyan> {message}\n"

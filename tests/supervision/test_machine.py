@@ -1,0 +1,274 @@
+"""The machine under random histories: what never happens, whatever comes in whatever order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.config.effective import PluginPolicy
+from host.supervision import machine
+from host.supervision.machine import Ended, Life, NotNow, Start, Started, Stop, Unfit, Woke
+from host.supervision.states import AT_REST, LIVE, SERVING, State
+from tests.support.fake_clock import FakeClock
+
+
+class World:
+    """A machine with a clock and a process that does what the machine commands, or asserts."""
+
+    def __init__(self, policy: PluginPolicy | None = None) -> None:
+        self.policy = policy or PluginPolicy()
+        self.clock = FakeClock()
+        self.life = Life()
+        self.live: int | None = None
+        self.asked_to_end = False
+        self.wake_at: float | None = None
+        self.generations: list[int] = []
+        self.restarts: list[float] = []
+        """Automatic ones, since somebody last asked for something."""
+        self.visited = {self.life.state}
+
+    def feed(self, event: machine.Event) -> None:
+        before = self.life
+        self.life, commands = machine.step(before, event, self.clock.now, self.policy)
+        assert self.life.generation >= before.generation
+        self.visited.add(self.life.state)
+        for command in commands:
+            if isinstance(command, machine.Spawn):
+                assert self.live is None, "two generations at once"
+                assert command.generation == self.life.generation == before.generation + 1
+                self.live, self.asked_to_end = command.generation, False
+                self.generations.append(command.generation)
+                if before.state is State.BACKOFF and isinstance(event, Woke):
+                    self.restarts.append(self.clock.now)
+            elif isinstance(command, machine.EndGeneration):
+                assert command.generation == self.live
+                self.asked_to_end = True
+            else:
+                self.wake_at = command.at
+        assert (self.life.state in LIVE) == (self.live is not None)
+        assert (self.life.state is State.STOPPING) == (self.live is not None and self.asked_to_end)
+
+    def ask(self, event: Start | Stop) -> None:
+        self.restarts.clear()
+        self.feed(event)
+
+    def say(self, event: Started | Ended | NotNow | Unfit) -> None:
+        """From the live generation; all but `Started` are its last word."""
+        if not isinstance(event, Started):
+            self.live = None
+        self.feed(event)
+
+    def end(self, **how: Any) -> None:
+        self.say(Ended(self.life.generation, "it died", **how))
+
+    def sleep(self, seconds: float) -> None:
+        until = self.clock.now + seconds
+        while self.wake_at is not None and self.wake_at <= until:
+            self.clock.advance(max(0.0, self.wake_at - self.clock.now))
+            self.wake_at = None
+            self.feed(Woke())
+        self.clock.advance(until - self.clock.now)
+
+
+def act(world: World, action: tuple[Any, ...]) -> None:
+    """Does `action` if it can happen now; a process says only what its state allows."""
+    kind, *arguments = action
+    generation = world.life.generation
+    if kind == "ask":
+        world.ask(arguments[0])
+    elif kind == "sleep":
+        world.sleep(*arguments)
+    elif kind == "woke":
+        world.feed(Woke())
+    elif world.live is None:
+        return
+    elif kind == "started":
+        if world.life.running_since is None:
+            world.feed(Started(generation))
+    elif kind == "ended":
+        world.end(clean=arguments[0], luck=arguments[1])
+    elif world.life.state not in SERVING:
+        world.say(NotNow(generation, "no", 3.0) if kind == "not_now" else Unfit(generation, "no"))
+
+
+actions = st.one_of(
+    st.tuples(st.just("ask"), st.sampled_from([Start("go"), Stop("halt"), Stop("anew", again=True)])),
+    st.tuples(st.just("sleep"), st.floats(0, 400)),
+    st.tuples(st.just("ended"), st.booleans(), st.floats(0, 1)),
+    st.sampled_from([("woke",), ("started",), ("started",), ("not_now",), ("unfit",)]),
+)
+policies = st.builds(
+    PluginPolicy,
+    restart_policy=st.sampled_from(["on-failure", "always", "never"]),
+    intensity=st.integers(1, 6),
+    period_s=st.floats(60, 600),
+)
+histories = st.lists(actions, max_size=80)
+
+
+@given(policy=policies, history=histories)
+def test_whatever_happens_there_is_one_generation_and_restarts_are_bounded(
+    policy: PluginPolicy, history: list[tuple[Any, ...]]
+) -> None:
+    world = World(policy)
+    for action in history:
+        act(world, action)
+        for at in world.restarts:
+            assert sum(at <= other < at + policy.period_s for other in world.restarts) <= policy.intensity
+    assert world.generations == list(range(1, len(world.generations) + 1))
+
+
+@given(policy=policies, history=histories)
+def test_after_a_stop_the_life_comes_to_rest(policy: PluginPolicy, history: list[tuple[Any, ...]]) -> None:
+    world = World(policy)
+    for action in history:
+        act(world, action)
+    world.ask(Stop("enough"))
+    if world.live is not None:
+        assert world.life.state is State.STOPPING
+        world.end()
+    assert world.life.state is State.STOPPED
+    world.sleep(100_000)
+    assert world.life.state is State.STOPPED
+    assert world.live is None
+
+
+@given(
+    history=histories,
+    kind=st.sampled_from([Started, Ended, NotNow, Unfit]),
+    back=st.integers(1, 5),
+)
+def test_what_an_earlier_generation_says_changes_nothing(
+    history: list[tuple[Any, ...]], kind: Any, back: int
+) -> None:
+    world = World()
+    for action in history:
+        act(world, action)
+    number = world.life.generation - back
+    event = kind(number) if kind is Started else kind(number, "late")
+    assert machine.step(world.life, event, world.clock.now, world.policy) == (world.life, [])
+
+
+@given(words=st.lists(st.sampled_from([Start("go"), Stop("halt"), Stop("anew", again=True)]), max_size=8))
+def test_while_it_stops_the_last_word_wins(words: list[Start | Stop]) -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.feed(Started(1))
+    words = [Stop("halt"), *words]
+    for word in words:
+        world.ask(word)
+        assert world.live == 1
+    world.end()
+    wanted = isinstance(words[-1], Start) or words[-1].again
+    assert world.life.state is (State.STARTING if wanted else State.STOPPED)
+    assert world.live == (2 if wanted else None)
+
+
+def test_every_state_of_the_table_is_reached() -> None:
+    world = World(PluginPolicy(intensity=1, period_s=300.0))
+    world.ask(Start("go"))
+    world.say(NotNow(1, "no model yet", 3.0))
+    world.sleep(3.0)
+    world.feed(Started(2))
+    world.end()
+    world.sleep(0.2)
+    world.end()
+    assert world.life.state is State.QUARANTINED
+    world.ask(Start("go"))
+    world.say(Unfit(4, "too old"))
+    world.ask(Start("go"))
+    world.ask(Stop("halt"))
+    world.end()
+    assert world.visited == {state for state, _ in machine.TABLE}
+
+
+@pytest.mark.parametrize(
+    ("policy", "clean", "state"),
+    [
+        ("on-failure", True, State.STOPPED),
+        ("on-failure", False, State.BACKOFF),
+        ("always", True, State.BACKOFF),
+        ("never", True, State.STOPPED),
+        ("never", False, State.FAILED),
+    ],
+)
+def test_the_restart_policy_decides_about_an_end_nobody_asked_for(
+    policy: Any, clean: bool, state: State
+) -> None:
+    world = World(PluginPolicy(restart_policy=policy))
+    world.ask(Start("go"))
+    world.feed(Started(1))
+    world.end(clean=clean)
+    assert world.life.state is state
+
+
+def test_a_clean_exit_before_it_ran_is_a_failed_start() -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.end(clean=True)
+    assert world.life.state is State.BACKOFF
+
+
+def test_waiting_is_not_a_crash() -> None:
+    world = World(PluginPolicy(intensity=1))
+    world.ask(Start("go"))
+    for generation in range(1, 20):
+        world.say(NotNow(generation, "no model yet", 3.0))
+        assert world.life.state is State.WAITING
+        world.sleep(3.0)
+    assert world.life.crashes == 0
+    assert world.life.history == machine.History()
+
+
+def test_a_timer_that_fires_early_is_set_again() -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.end()
+    due = world.life.next_start_at
+    world.wake_at = None
+    world.feed(Woke())
+    assert world.life.state is State.BACKOFF
+    assert world.wake_at == due
+
+
+def test_a_crash_every_twenty_seconds_ends_in_quarantine_and_a_start_releases_it() -> None:
+    world = World()
+    world.ask(Start("go"))
+    while world.life.state is not State.QUARANTINED:
+        assert world.life.generation <= 6
+        world.feed(Started(world.life.generation))
+        world.sleep(20.0)
+        world.end()
+        if world.life.state is State.BACKOFF:
+            world.sleep(40.0)
+    assert world.life.generation == 6
+    assert "5 restarts" in world.life.reason
+    assert "it died" in world.life.reason
+    world.sleep(10_000)
+    assert world.life.state in AT_REST
+    world.ask(Start("release"))
+    world.feed(Started(7))
+    world.end()
+    assert world.life.state is State.BACKOFF
+
+
+@pytest.mark.parametrize("begin", [State.RUNNING, State.QUARANTINED])
+def test_a_restart_that_somebody_asked_for_begins_with_a_clean_record(begin: State) -> None:
+    world = World(PluginPolicy(intensity=1))
+    world.ask(Start("go"))
+    world.feed(Started(1))
+    world.end()
+    world.sleep(1.0)
+    world.feed(Started(2))
+    if begin is State.QUARANTINED:
+        world.end()
+    assert world.life.state is begin
+    world.ask(Stop("anew", again=True))
+    if world.live == 2:
+        world.end()
+    world.feed(Started(3))
+    world.end()
+    assert world.life.state is State.BACKOFF
