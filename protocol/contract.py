@@ -73,6 +73,15 @@ def problems_of(
                 inner, item, decode_hook=decode_hook, strict=strict, path=(*path, str(key))
             )
         ]
+    element = _list_element(type_)
+    if element is not None and isinstance(value, list):
+        return [
+            problem
+            for index, inner in enumerate(value)
+            for problem in problems_of(
+                inner, element, decode_hook=decode_hook, strict=strict, path=(*path, f"[{index}]")
+            )
+        ]
     try:
         msgspec.convert(value, type_, strict=strict, dec_hook=decode_hook)
     except msgspec.ValidationError as error:
@@ -134,6 +143,14 @@ def _struct_in(type_: Any) -> type[msgspec.Struct] | None:
     if typing.get_origin(type_) in (typing.Union, types.UnionType):
         structs = [found for part in typing.get_args(type_) if (found := _struct_in(part))]
         return structs[0] if len(structs) == 1 else None
+    return None
+
+
+def _list_element(type_: Any) -> Any:
+    """The element type of a plain list of structs, whose problems are worth collecting one by one."""
+    if typing.get_origin(type_) is list:
+        element = typing.get_args(type_)[0]
+        return element if _struct_in(element) else None
     return None
 
 

@@ -8,10 +8,13 @@ are looked at here first, at the speed of `bytes.count`. Reads no clock, keeps n
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 
 MAX_DEPTH = 128
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_ROUNDS = 4
+_TO_STEPS = bytes.maketrans(b"[]", b"\x01\xff")  # +1 and -1 as signed bytes
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]")))
 _LONE_SURROGATE = re.compile(
@@ -39,17 +42,17 @@ def is_too_deep(body: bytes, limit: int = MAX_DEPTH) -> bool:
     """Whether `body` opens more than `limit` containers inside each other.
 
     A body of up to `limit` bytes cannot, and one with up to `limit` opening brackets cannot either:
-    that settles nearly every message with two counts. Only then are strings removed, and brackets
-    cancelled from the inside out: one round a level, each linear in what is left.
+    that settles nearly every message with two counts. Only then are strings removed. What remains is
+    mostly small containers side by side, which cancel in a few rounds at the speed of `replace`; the
+    rest is added up bracket by bracket, 25 ns each.
     """
     if len(body) <= limit or body.count(b"[") + body.count(b"{") <= limit:
         return False
     brackets = _STRINGS.sub(b"", body).translate(_TO_SQUARE).translate(None, _NOT_BRACKETS)
-    rounds = 0
-    while rounds <= limit:
+    for cancelled in range(_ROUNDS):  # each round takes away the innermost level
         shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
-            break
+            return cancelled + brackets.count(b"[") > limit
         brackets = shorter
-        rounds += 1
-    return rounds + brackets.count(b"[") > limit
+    steps = memoryview(brackets.translate(_TO_STEPS)).cast("b")
+    return _ROUNDS + max(accumulate(steps), default=0) > limit

@@ -330,7 +330,7 @@ class Session:
         method = self.incoming.method_of(id)
         if method is None:
             self.counts.unknown_cancels += 1
-        elif method == "initialize":
+        elif method in ("initialize", "shutdown"):
             return  # cannot be cancelled
         elif (index := self._unseen.pop(id, None)) is not None:
             # Request and cancel came together: nobody has seen the request, and nobody will.
