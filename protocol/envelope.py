@@ -147,7 +147,7 @@ def _explain(body: bytes, reason: str) -> Malformed:
 
 def is_structured(params: Raw) -> bool:
     """Whether params are an object or an array, as the specification wants them."""
-    return bytes(memoryview(params)[:1]) in (b"{", b"[")
+    return memoryview(params)[0] in (_OBJECT, _ARRAY)
 
 
 def error_of(raw: Raw) -> RpcError:

@@ -31,9 +31,9 @@ def why_unsafe(body: bytes) -> str | None:
             body.decode()
         except UnicodeDecodeError as error:
             return f"not UTF-8: byte {error.start} ({error.reason})"
-    if (b"\\ud" in body or b"\\uD" in body) and _LONE_SURROGATE.search(_ESCAPED_BACKSLASH.sub(b"__", body)):
+    if b"\\u" in body and _LONE_SURROGATE.search(_ESCAPED_BACKSLASH.sub(b"__", body)):
         return "half of a surrogate pair in a string"
-    if is_too_deep(body):
+    if len(body) > MAX_DEPTH and is_too_deep(body):
         return f"nested more than {MAX_DEPTH} deep"
     return None
 

@@ -58,26 +58,26 @@ class Outbox:
 
     def take(self, limit: int = 65536) -> bytes:
         """The next bytes for the pipe: whole frames, joined up to about `limit` bytes; b"" if none."""
-        if not self.bytes:
-            return b""
         frames: list[bytes] = []
         size = 0
         for lane in self._lanes:
             while lane:
                 frame, call = lane[0]
-                if call is not None and call.settled:  # expired or cancelled before it was sent
-                    lane.popleft()
-                    self.bytes -= len(frame)
-                    continue
                 if frames and size + len(frame) > limit:
                     return b"".join(frames)
                 lane.popleft()
                 self.bytes -= len(frame)
                 if call is not None:
+                    if call.settled:  # expired or cancelled before it was sent
+                        continue
                     call.sent = True
+                if not self.bytes and not frames:
+                    return frame  # alone, as nearly always: nothing to join
                 frames.append(frame)
                 size += len(frame)
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+            if not self.bytes:
+                break
+        return b"".join(frames)
 
     @property
     def is_flooded(self) -> bool:
