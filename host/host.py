@@ -27,9 +27,9 @@ import msgspec
 import protocol
 from host import errors
 from host.config.effective import effective, policy_problems
+from host.config.load import load_config
 from host.config.model import HostConfig
 from host.config.problems import FileProblem
-from host.config.read import read_toml
 from host.discovery.scan import scan
 from host.discovery.validate import Candidate, load_manifest
 from host.observability.bus import Bus
@@ -92,7 +92,9 @@ class Host:
     async def __aenter__(self) -> Host:
         if self._tasks is not None:
             raise errors.HostMisuse("this host is entered already", hint="make another Host")
-        self._config = self._load_config()
+        self._config = load_config(self._config_file)
+        if self._config_file is not None:
+            self._folders += [self._config_file.parent / folder for folder in self._config.host.plugins]
         try:
             self._driver = AsyncioDriver()
         except RuntimeError:
@@ -103,7 +105,7 @@ class Host:
         self._around = Surroundings(
             driver=self._driver,
             deadlines=self._deadlines,
-            starts=anyio.CapacityLimiter(2 * (os.cpu_count() or 1)),
+            starts=anyio.CapacityLimiter(self._config.host.max_starts or 2 * (os.cpu_count() or 1)),
             instance=uuid.uuid4().hex[:8],
             data_root=self._data_root,
         )
@@ -136,19 +138,23 @@ class Host:
     ) -> bool | None:
         assert self._tasks is not None
         self._router = None
-        with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(STOP_S):
+        try:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_S):
                 async with anyio.create_task_group() as stopping:
                     for supervisor in self._plugins.values():
                         stopping.start_soon(supervisor.leave, "the host stops")
+        finally:  # also when asyncio, which knows no shield, cancels us a second time
             for supervisor in self._plugins.values():
                 supervisor.kill()  # whatever is left
-        self._leaving.set()
-        tasks, self._tasks = self._tasks, None
-        try:
-            return await tasks.__aexit__(kind, error, trace)
-        finally:
-            self._deadlines.close()
+            self._leaving.set()
+            tasks, self._tasks = self._tasks, None
+            if not isinstance(error, anyio.get_cancelled_exc_class()):
+                kind = error = trace = None  # the body's own exception goes on as it is, not in a group
+            try:
+                swallow = await tasks.__aexit__(kind, error, trace)
+            finally:
+                self._deadlines.close()
+        return swallow
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -279,16 +285,6 @@ class Host:
     def _look_at_new_processes(self, event: HostEvent) -> None:
         if isinstance(event, StateChanged) and event.state == State.RUNNING:
             self._usage.look_soon()
-
-    def _load_config(self) -> HostConfig:
-        if self._config_file is None:
-            return HostConfig()
-        config, problems = read_toml(self._config_file, HostConfig)
-        if config is None or problems:
-            raise errors.ConfigError(problems)
-        here = self._config_file.parent
-        self._folders += [here / folder for folder in config.host.plugins]
-        return config
 
     def _admit(self, candidate: Candidate) -> Supervisor | None:
         policy = effective(candidate.manifest, self._config)

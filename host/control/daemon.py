@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import anyio.abc
 
+from host.config.load import load_config
 from host.control.commands import Commands
 from host.control.server import serve
 from host.errors import DaemonRefused
@@ -29,9 +30,24 @@ def default_log_file() -> str:
     return os.path.join(base, "outboard", "log", "outboard.jsonl")
 
 
-def run(*, config: str | None, plugins: Sequence[str], socket: str, log_level: str, log_format: str) -> None:
-    """Blocks until SIGTERM or SIGINT. Raises ConfigError, DaemonRefused."""
-    main = _Daemon(config, plugins, socket, log_level, log_format).main
+def run(
+    *,
+    config: str | None,
+    plugins: Sequence[str],
+    socket: str,
+    log_level: str | None,
+    log_format: str | None,
+) -> None:
+    """Blocks until SIGTERM or SIGINT. What is None is the configuration's to say.
+
+    Raises:
+        ConfigError, DaemonRefused.
+    """
+    told = load_config(Path(config) if config is not None else None).host
+    log = LoguruSubscriber(
+        level=log_level or told.log_level, format=log_format or told.log_format, file=default_log_file()
+    )
+    main = _Daemon(config, plugins, socket, log).main
     try:
         import uvloop
     except ImportError:
@@ -42,12 +58,12 @@ def run(*, config: str | None, plugins: Sequence[str], socket: str, log_level: s
 
 class _Daemon:
     def __init__(
-        self, config: str | None, plugins: Sequence[str], socket: str, log_level: str, log_format: str
+        self, config: str | None, plugins: Sequence[str], socket: str, log: LoguruSubscriber
     ) -> None:
         self._config = config
         self._plugins = plugins
         self._socket = socket
-        self._log = LoguruSubscriber(level=log_level, format=log_format, file=default_log_file())
+        self._log = log
 
     async def main(self) -> None:
         lock = _only_one(self._socket)

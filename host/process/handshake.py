@@ -92,4 +92,6 @@ def _refusal(error: RpcError) -> HandshakeRefused:
         )
     if error.code == ErrorCode.INVALID_PARAMS:  # its settings: nothing changes by trying again
         return HandshakeRefused(f"configuration refused: {error.message}", retry=False)
+    if data.get("type") == "SystemExit" and data.get("message") == "78":  # its code, when it was imported
+        return HandshakeRefused("it says its configuration is wrong (exit code 78)", retry=False)
     return HandshakeRefused(error.message, retry=True)

@@ -29,7 +29,7 @@ from host.process.stderr import StderrReader, printable
 from host.process.stop import Grace, stop
 from host.supervision import machine
 from host.supervision.health import wait_unresponsive
-from protocol.errors import FAULT_MEANING, ErrorCode, RpcError
+from protocol.errors import FAULT_MEANING, ErrorCode, Refusal, Refused, RpcError
 from protocol.events import Ended, Event, Notification, Request, Strayed
 from protocol.lifecycle import InitializeResult, LogRecord, PluginIdentity, Provides, StatusText
 from protocol.session import Session
@@ -149,6 +149,10 @@ class Generation:
                     outcome = self._ended(f"it had not {doing} after {self._policy.start_timeout_s:g} s")
                 except Lost:
                     outcome = None
+                except Refused as refused:
+                    # CLOSED: it ended between two of our words. Else its settings are what cannot be sent.
+                    if refused.reason is not Refusal.CLOSED:
+                        outcome = self._unfit(f"it cannot be told its settings: {refused}")
                 tasks.cancel_scope.cancel()
         if self._stop_asked.is_set():
             return None  # `_serve` takes it down the ladder
@@ -198,12 +202,15 @@ class Generation:
             link, self._candidate, identity, self._policy.settings, deadline=deadline
         )
 
-    def _refused_to_start(self, error: RpcError) -> machine.Event:
+    def _refused_to_start(self, error: RpcError) -> machine.Event | None:
+        """None if its start code chose to exit: the exit code, a moment behind, says more."""
+        if isinstance(error.data, dict) and error.data.get("type") == "SystemExit":
+            return None
         if error.code == ErrorCode.NOT_READY:
             data = error.data if isinstance(error.data, dict) else {}
             after = data.get("retry_after_ms")
             retry_after_s = after / 1000 if isinstance(after, int | float) and after >= 0 else 5.0
-            return machine.NotNow(self.number, f"not ready: {error.message}", retry_after_s)
+            return machine.NotNow(self.number, _one_line(f"not ready: {error.message}"), retry_after_s)
         return self._ended(f"its start code failed: {error.message}")
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
@@ -288,10 +295,10 @@ class Generation:
             self.link.close()
 
     def _ended(self, reason: str) -> machine.Ended:
-        return machine.Ended(self.number, reason, luck=random.random())
+        return machine.Ended(self.number, _one_line(reason), luck=random.random())
 
     def _unfit(self, reason: str) -> machine.Unfit:
-        return machine.Unfit(self.number, reason)
+        return machine.Unfit(self.number, _one_line(reason))
 
     def _explained(self, *, before: str) -> machine.Event:
         assert self.child is not None
@@ -340,3 +347,8 @@ class Generation:
                 self.note = msgspec.json.decode(event.params, type=StatusText).text[:200]
         except msgspec.DecodeError:
             pass  # a malformed notification is nobody's business
+
+
+def _one_line(reason: str) -> str:
+    """A reason may quote the plugin, whose text is untrusted."""
+    return printable(" ".join(reason.split()).encode(errors="replace"))

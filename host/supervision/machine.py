@@ -195,7 +195,7 @@ def _change_mind(life: Life, event: Stop | Start, now: float, policy: PluginPoli
 
 def _stopped(life: Life, event: Ended | Unfit | NotNow, now: float, policy: PluginPolicy) -> Step:
     if life.start_again:
-        return _begin(life, life.reason, now, start_again=False)
+        return _begin(life, life.reason, now, start_again=False, history=History())
     return _enter(life, State.STOPPED, life.reason, now, running_since=None), []
 
 

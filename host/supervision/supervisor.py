@@ -43,6 +43,7 @@ class Supervisor:
         self.last_exit: tuple[Exit | None, str, float] | None = None
         """How the last generation ended, why, and when (Unix time)."""
         self.leaving = False
+        self._last_word_said = False
         self._around = around
         self._bus = bus
         self._generation: Generation | None = None
@@ -76,10 +77,12 @@ class Supervisor:
     # -- what others say -----------------------------------------------------------------------
 
     def post(self, event: machine.Event) -> None:
-        """Never blocks. A generation posts one or two events, so the bound is the operators'."""
-        if len(self._events) < MAX_EVENTS:
-            self._events.append(event)
-            self._posted.set()
+        """Never blocks. The bound is for what is asked; what a generation says is never lost."""
+        asked = isinstance(event, machine.Start | machine.Stop)
+        if asked and (len(self._events) >= MAX_EVENTS or self._last_word_said):
+            return
+        self._events.append(event)
+        self._posted.set()
 
     async def start(self, reason: str) -> None:
         """Wants it to run, and waits until it does or it is clear that it does not."""
@@ -87,9 +90,14 @@ class Supervisor:
         await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
 
     async def stop(self, reason: str) -> None:
-        """Wants it not to run, and waits until it does not."""
+        """Wants it not to run, and waits until it does not, or somebody has started it again."""
         self.post(machine.Stop(reason))
-        await self.wait_until(lambda life: life.state in AT_REST)
+        stopped = self.life.generation
+        await self.wait_until(
+            lambda life: (
+                life.state in AT_REST or (life.generation > stopped and life.state is not State.STOPPING)
+            )
+        )
 
     async def restart(self, reason: str) -> None:
         """A new generation, with a clean record; waits until it runs or does not."""
@@ -97,8 +105,10 @@ class Supervisor:
         await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
 
     async def leave(self, reason: str) -> None:
-        """Stops it for good; the task ends."""
-        await self.stop(reason)
+        """Stops it for good, whatever others ask for from now on; the task ends."""
+        self.post(machine.Stop(reason))
+        self._last_word_said = True
+        await self.wait_until(lambda life: life.state in AT_REST)
         self.leaving = True
         self._posted.set()
 
