@@ -155,6 +155,8 @@ class Job:
     async def run_async(self) -> None:
         """On the event loop."""
         try:
+            if self.context._cancelled:  # while the loop was blocked
+                raise _CANCELLED
             result = await self.work()
         except BaseException as exception:
             self.fail(exception)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from plugin_sdk.errors import AuthorMistake
-from plugin_sdk.signature import Handler
+from plugin_sdk.signature import Handler, unsupported
 from protocol.contract import schema_of
 from protocol.lifecycle import HookInfo, MethodInfo, Provides
 from protocol.methods import is_own_name
@@ -115,9 +115,7 @@ class Plugin:
         try:
             schema_of(type_)
         except TypeError as error:
-            raise AuthorMistake(
-                f"settings {type_.__qualname__}: {error}: JSON cannot carry this type"
-            ) from None
+            raise AuthorMistake(f"settings {type_.__qualname__}: {unsupported(error)}") from None
         self.settings_type = type_
 
     def handler_of(self, wire_name: str) -> Handler | None:

@@ -68,7 +68,7 @@ class Handler:
             info.params = _schema(self.params)
             info.result = None if self.result is Any else _schema(self.result)
         except TypeError as error:
-            raise AuthorMistake(f"{_where(function)}: {error}: JSON cannot carry this type") from None
+            raise AuthorMistake(f"{_where(function)}: {unsupported(error)}") from None
 
     def arguments(self, raw: msgspec.Raw) -> dict[str, Any]:
         """Keyword arguments for the function. Raises `RpcError` INVALID_PARAMS with every problem."""
@@ -90,6 +90,11 @@ class Handler:
         if self._takes_any:
             arguments.update({name: value[name] for name in value if name not in arguments})
         return arguments
+
+
+def unsupported(error: TypeError) -> str:
+    """What is wrong with a type, out of what msgspec says, whose advice is not for authors."""
+    return f"{str(error).splitlines()[-1].rstrip('.')}: JSON cannot carry it"
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

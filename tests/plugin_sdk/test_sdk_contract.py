@@ -204,7 +204,7 @@ def test_unsupported_settings_are_the_authors_mistake() -> None:
 def test_a_hint_that_cannot_be_resolved_is_the_authors_mistake() -> None:
     def paint(canvas: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821, UP037
 
-    with pytest.raises(AuthorMistake, match="paint.*type hints"):
+    with pytest.raises(AuthorMistake, match=r"paint.*type hints"):
         Plugin().method(paint)
 
 

@@ -20,6 +20,7 @@ from host.observability.events import CallFailed, HostEvent, PluginLogged, State
 
 SDK = """\
 import ctypes, os, signal, subprocess, sys, threading, time
+from typing import Any
 from plugin_sdk import AsyncContext, Context, NotReady, Plugin, PluginError
 plugin = Plugin()
 """
@@ -59,7 +60,7 @@ def serve():
 
 ECHO = """
 @plugin.method
-def echo(value: object = None) -> object:
+def echo(value: Any = None) -> Any:
     return value
 
 @plugin.method
@@ -92,6 +93,17 @@ def _write(parent: Path, name: str, code: str, run: dict[str, Any], tables: dict
     manifest = {"plugin": {"name": name, "version": "1.0.0"}, "run": run} | tables
     (folder / "plugin.toml").write_text(tomli_w.dumps(manifest), encoding="utf-8")
     return folder
+
+
+def make_host(tmp_path: Path, *plugins: Path, **more: Any) -> Host:
+    """A host with `plugins`, or else with one called `echo`."""
+    return Host(plugins=plugins or [write_plugin(tmp_path, "echo")], data_dir=tmp_path / "data", **more)
+
+
+def pid_of(host: Host, name: str = "echo") -> int:
+    pid = host.status(name).plugins[0].pid
+    assert pid is not None
+    return pid
 
 
 class Events:
@@ -153,9 +165,7 @@ class Stage:
         self.answered = 0
 
     def pid(self, plugin: str) -> int:
-        pid = self.host.status(plugin).plugins[0].pid
-        assert pid is not None
-        return pid
+        return pid_of(self.host, plugin)
 
     def reason(self, plugin: str) -> str:
         return self.host.status(plugin).plugins[0].reason or ""
@@ -165,7 +175,7 @@ class Stage:
 async def staged(tmp_path: Path, *plugins: Path) -> AsyncIterator[Stage]:
     """A host with `plugins` and a healthy one, `steady`, that is called throughout and must never fail."""
     steady = write_plugin(tmp_path / "healthy", "steady")
-    host = Host(plugins=[steady, *plugins], data_dir=tmp_path / "data")
+    host = Host(plugins=[steady], data_dir=tmp_path / "data")
     stage = Stage(host, Events(host))
     async with host, anyio.create_task_group() as tasks:
 
@@ -175,11 +185,13 @@ async def staged(tmp_path: Path, *plugins: Path) -> AsyncIterator[Stage]:
                 stage.answered += 1
                 await anyio.sleep(0.002)  # a pace, not a wait: the machine is for the plugin under test too
 
-        before = stage.answered
         tasks.start_soon(call_on)
+        for plugin in plugins:
+            await host.add(plugin)
+        before = stage.answered
         yield stage
-        await host.call("steady", "echo", timeout=5)
-        assert stage.answered > before
+        while stage.answered == before:
+            await host.call("steady", "echo", timeout=5)
         assert host.status("steady").plugins[0].generation == 1
         tasks.cancel_scope.cancel()
     assert not stage.events.failures("steady")
@@ -195,16 +207,16 @@ def is_gone(pid: int) -> bool:
 
 
 async def settled(calls: Iterable[Callable[[], Any]]) -> list[Any]:
-    """Runs all of `calls` at once; what each returned, or the exception that it raised."""
-    outcomes: list[Any] = []
+    """Runs all of `calls` at once; what each returned, or the exception that it raised, in their order."""
+    outcomes: dict[int, Any] = {}
 
-    async def one(call: Callable[[], Any]) -> None:
+    async def one(place: int, call: Callable[[], Any]) -> None:
         try:
-            outcomes.append(await call())
+            outcomes[place] = await call()
         except Exception as error:
-            outcomes.append(error)
+            outcomes[place] = error
 
     async with anyio.create_task_group() as tasks:
-        for call in calls:
-            tasks.start_soon(one, call)
-    return outcomes
+        for place, call in enumerate(calls):
+            tasks.start_soon(one, place, call)
+    return [outcomes[place] for place in sorted(outcomes)]
