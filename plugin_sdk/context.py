@@ -5,15 +5,27 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from protocol.envelope import MessageId, Meta
-from protocol.lifecycle import ProgressParams, ProgressValue, StatusText
-
-if TYPE_CHECKING:
-    from plugin_sdk.jobs import Desk
+from protocol.lifecycle import PluginIdentity, ProgressParams, ProgressValue, StatusText
 
 _PROGRESS_EVERY_S = 0.05
+
+
+class Speaker(Protocol):
+    def notify(self, method: str, params: Any) -> bool: ...
+
+
+class Surroundings(Protocol):
+    """What a context knows of the plugin it is in."""
+
+    settings: Any
+    log: logging.Logger
+    identity: PluginIdentity
+
+    @property
+    def channel(self) -> Speaker: ...
 
 
 class Context:
@@ -21,7 +33,7 @@ class Context:
 
     __slots__ = ("_cancelled", "_deadline", "_desk", "_said_at", "_wants_progress", "request_id")
 
-    def __init__(self, desk: Desk, request_id: MessageId | None, meta: Meta | None) -> None:
+    def __init__(self, desk: Surroundings, request_id: MessageId | None, meta: Meta | None) -> None:
         self._desk = desk
         self.request_id = request_id
         self._cancelled = False

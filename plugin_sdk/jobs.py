@@ -16,9 +16,9 @@ import msgspec
 
 from plugin_sdk.channel import Channel
 from plugin_sdk.context import AsyncContext, Context
+from plugin_sdk.declarations import Declarations
 from plugin_sdk.dispatch import error_from
 from plugin_sdk.logs import bridge
-from plugin_sdk.plugin import Plugin
 from plugin_sdk.signature import Handler
 from protocol.contract import nearest
 from protocol.envelope import MessageId
@@ -35,7 +35,9 @@ class Desk:
 
     clock = staticmethod(time.monotonic)
 
-    def __init__(self, plugin: Plugin, channel: Channel, identity: PluginIdentity, settings: Any) -> None:
+    def __init__(
+        self, plugin: Declarations, channel: Channel, identity: PluginIdentity, settings: Any
+    ) -> None:
         self.plugin = plugin
         self.channel = channel
         self.identity = identity

@@ -7,11 +7,11 @@ import importlib.util
 import os
 import sys
 
+from plugin_sdk.declarations import Declarations
 from plugin_sdk.errors import AuthorMistake
-from plugin_sdk.plugin import Plugin
 
 
-def load_plugin(target: str) -> Plugin:
+def load_plugin(target: str) -> Declarations:
     """The plugin in `target`: a file ("main.py") or a module ("package.module").
 
     The working directory is the plugin's folder, and becomes importable only now, so that a file of
@@ -34,7 +34,7 @@ def load_plugin(target: str) -> Plugin:
     else:
         sys.path.insert(0, folder)
         module = importlib.import_module(target)
-    found = {id(value): value for value in vars(module).values() if isinstance(value, Plugin)}
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Declarations)}
     if len(found) != 1:
         raise AuthorMistake(
             f"{target} has {'no' if not found else len(found)} Plugin at its top level: "

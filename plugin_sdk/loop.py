@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from plugin_sdk.jobs import Desk, Job, Shutdown
-from plugin_sdk.runtime import Relief, Runtime
+from plugin_sdk.relief import Relief, Runtime
 from protocol.events import Event
 
 

@@ -1,0 +1,149 @@
+"""What an author declares: methods, hooks, lifecycle functions, settings. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from plugin_sdk.errors import AuthorMistake
+from plugin_sdk.signature import Handler, unsupported
+from protocol.contract import schema_of
+from protocol.lifecycle import HookInfo, MethodInfo, Provides
+from protocol.methods import is_own_name
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Declarations:
+    """A plugin's methods, hooks and lifecycle functions. Name and version come from the manifest.
+
+    Sync handlers run one at a time, so that author code needs no locks; `threads=N` lets N of them
+    run at once. Async handlers are always concurrent.
+    """
+
+    def __init__(self, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise ValueError("threads must be at least 1")
+        self.threads = threads
+        self.methods: dict[str, Handler] = {}
+        self.hooks: dict[str, tuple[Handler, HookInfo]] = {}
+        self.start: Callable[..., Any] | None = None
+        self.stop: Callable[..., Any] | None = None
+        self.settings_type: type[msgspec.Struct] | None = None
+
+    @overload
+    def method(self, function: F, /) -> F: ...
+
+    @overload
+    def method(
+        self, /, *, name: str | None = None, idempotent: bool = False, timeout_s: float | None = None
+    ) -> Callable[[F], F]: ...
+
+    def method(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        idempotent: bool = False,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Makes a function callable by the host, by its own name. Type hints are the contract.
+
+        `idempotent` says that calling it twice does no harm; `timeout_s` is how long it may take
+        when the caller does not say.
+        """
+
+        def register(function: F) -> F:
+            info = MethodInfo(
+                name=name or function.__name__,
+                doc=(function.__doc__ or "").strip(),
+                idempotent=idempotent,
+                timeout_s=timeout_s,
+            )
+            if not is_own_name(info.name):
+                raise AuthorMistake(
+                    f"`{info.name}` cannot be a method's name: use lower case letters, digits and _, "
+                    "in parts joined by dots, and none of initialize, initialized, shutdown, exit"
+                )
+            if info.name in self.methods:
+                raise AuthorMistake(f"there are two methods called `{info.name}`")
+            self.methods[info.name] = Handler(function, info)
+            return function
+
+        return register if function is None else register(function)
+
+    def hook(
+        self,
+        point: str,
+        *,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+        priority: int = 0,
+        on_error: str | None = None,
+    ) -> Callable[[F], F]:
+        """Fills an extension point of the app; `before` and `after` name other plugins."""
+
+        def register(function: F) -> F:
+            if not is_own_name(point):
+                raise AuthorMistake(f"`{point}` cannot be an extension point's name")
+            if point in self.hooks:
+                raise AuthorMistake(f"there are two implementations of `{point}` in this plugin")
+            handler = Handler(function, MethodInfo(name=point, doc=(function.__doc__ or "").strip()))
+            info = HookInfo(
+                point=point, before=list(before), after=list(after), priority=priority, on_error=on_error
+            )
+            self.hooks[point] = (handler, info)
+            return function
+
+        return register
+
+    def on_start(self, function: F) -> F:
+        """Runs once before the first call. What it raises is why the plugin did not start."""
+        self.start = function
+        return function
+
+    def on_stop(self, function: F) -> F:
+        """Runs once after the last call, inside the grace that the host gives."""
+        self.stop = function
+        return function
+
+    def settings(self, type_: type[msgspec.Struct]) -> None:
+        """Declares the plugin's settings: a msgspec.Struct, whose defaults are the settings' own."""
+        try:
+            schema_of(type_)
+        except TypeError as error:
+            raise AuthorMistake(f"settings {type_.__qualname__}: {unsupported(error)}") from None
+        self.settings_type = type_
+
+    def handler_of(self, wire_name: str) -> Handler | None:
+        """The handler for a method as it is named on the wire: `greet`, or `hook/document.extract`."""
+        handler = self.methods.get(wire_name)
+        if handler is None and wire_name.startswith("hook/"):
+            found = self.hooks.get(wire_name.removeprefix("hook/"))
+            return found[0] if found else None
+        return handler
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether anything here is `async def`, so that asyncio is worth its import."""
+        from inspect import iscoroutinefunction
+
+        functions = [handler.function for handler in self.methods.values()]
+        functions += [handler.function for handler, _ in self.hooks.values()]
+        functions += [function for function in (self.start, self.stop) if function is not None]
+        return any(iscoroutinefunction(function) for function in functions)
+
+    def provides(self) -> Provides:
+        """What the handshake tells the host."""
+        hooks = []
+        for handler, info in self.hooks.values():
+            info.schema = {"params": handler.info.params, "result": handler.info.result}
+            hooks.append(info)
+        return Provides(
+            methods=[handler.info for handler in self.methods.values()],
+            hooks=hooks,
+            config_schema=None if self.settings_type is None else schema_of(self.settings_type),
+        )
