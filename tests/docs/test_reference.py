@@ -1,0 +1,114 @@
+"""The reference against the code: what one of them has, the other has too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from host import errors
+from host.cli.app import COMMANDS
+from host.config.model import HostConfig
+from host.supervision.states import State
+from protocol.errors import ErrorCode, Fault
+from protocol.manifest import Manifest
+from protocol.methods import METHODS
+from tests.docs.engine import ROOT
+from tests.docs.write_schema import FILE, text
+
+REFERENCE = ROOT / "docs/reference"
+CODES = {
+    kind.code
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.OutboardError)
+} | {"OB104"}
+"""OB104 is a line of an OB101."""
+
+
+def first_cells(page: str, *, heading: str, level: str = "##") -> list[str]:
+    """The first column of the tables below a heading, without backticks."""
+    source = (ROOT / page).read_text(encoding="utf-8")
+    found = re.search(
+        rf"^{level} {re.escape(heading)}\n(.*?)(?=^#{{2,{len(level)}}} |\Z)", source, re.M | re.S
+    )
+    assert found, f"{page} has no heading {heading!r}"
+    rows = re.findall(r"^\| (.*?) \|", found.group(1), re.M)
+    return [row.replace("`", "") for row in rows if not row.startswith("--")]
+
+
+def keys_of(struct: Any) -> set[str]:
+    """Dotted keys of a struct of tables; a free table is one key."""
+    keys = set()
+    for table in msgspec.structs.fields(struct):
+        if isinstance(table.type, type) and issubclass(table.type, msgspec.Struct):
+            keys |= {f"{table.encode_name}.{key.encode_name}" for key in msgspec.structs.fields(table.type)}
+        else:
+            keys.add(table.encode_name)
+    return keys
+
+
+def test_the_manifest_page_lists_every_key_and_no_other() -> None:
+    listed = first_cells("docs/reference/manifest.md", heading="plugin.toml")
+    assert sorted(listed) == sorted({"key"} | keys_of(Manifest))
+
+
+def test_the_manifest_page_lists_every_key_of_outboard_toml() -> None:
+    listed = first_cells("docs/reference/manifest.md", heading="outboard.toml")
+    keys = {part.split(".")[0] for part in listed} - {"key"}
+    assert keys == {field.encode_name for field in msgspec.structs.fields(HostConfig)}
+    host_keys = {key for key in keys_of(HostConfig) if key.startswith("host.")}
+    assert host_keys == {part for part in listed if part.startswith("host.")}
+
+
+def test_the_schema_file_is_current() -> None:
+    assert FILE.read_text(encoding="utf-8") == text(), "run: python -m tests.docs.write_schema"
+
+
+def test_every_error_code_has_a_page_and_every_page_a_code() -> None:
+    assert {page.stem for page in (ROOT / "docs/errors").iterdir()} == CODES
+
+
+def test_the_index_of_errors_lists_every_code() -> None:
+    source = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"errors/(OB\d+)\.md", source)) == CODES
+
+
+def test_the_index_of_errors_gives_the_exit_codes() -> None:
+    source = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| \[(OB\d+)\].* \| (\d+) \|$", source, re.M))
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.OutboardError):
+            assert listed[kind.code] == str(kind.exit_code), kind.code
+
+
+def test_the_protocol_page_lists_every_method_with_its_sender_and_kind() -> None:
+    source = (REFERENCE / "protocol.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([^`]+)` \| (\w+) \| (request|notification) \|", source, re.M)
+    expected = [
+        (name, row.sender, "notification" if row.result is None else "request")
+        for name, row in METHODS.items()
+    ]
+    assert sorted(listed) == sorted(expected)
+
+
+def test_the_protocol_page_lists_every_error_code() -> None:
+    source = (REFERENCE / "protocol.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \N{MINUS SIGN}(\d+) \| ([A-Z_]+) \|", source, re.M)
+    assert {(-int(code), name) for code, name in listed} == {(code.value, code.name) for code in ErrorCode}
+
+
+def test_the_protocol_page_lists_every_fault() -> None:
+    listed = first_cells("docs/reference/protocol.md", heading="Faults", level="###")
+    assert set(listed) - {"fault"} == {fault.value for fault in Fault}
+
+
+def test_the_page_of_the_command_line_lists_every_command() -> None:
+    source = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `outboard (\w+)", source, re.M)) == set(COMMANDS)
+
+
+def test_the_operating_page_lists_every_state() -> None:
+    cells = first_cells("docs/operating.md", heading="States")
+    listed = {state for cell in cells for state in cell.split(", ")} - {"state"}
+    assert listed == {state.value for state in State}
