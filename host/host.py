@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any
 
 import anyio
@@ -44,8 +44,8 @@ from host.supervision.report import report
 from host.supervision.states import State
 from host.supervision.supervisor import Supervisor
 from host.supervision.usage import UsageSampler
+from protocol.contract import nearest
 
-DEFAULT_TIMEOUT_S = 30.0
 STOP_S = 12.0
 """All plugins together, the ones that hang included."""
 
@@ -90,8 +90,8 @@ class Host:
     # -- in and out ------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Host:
-        if self._tasks is not None:
-            raise errors.HostMisuse("this host is entered already", hint="make another Host")
+        if self._tasks is not None or self._leaving.is_set():
+            raise errors.HostMisuse("this host has been entered already", hint="make another Host")
         self._config = load_config(self._config_file)
         if self._config_file is not None:
             self._folders += [self._config_file.parent / folder for folder in self._config.host.plugins]
@@ -114,13 +114,15 @@ class Host:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         try:
-            self._supervision = await self._tasks.start(self._supervise)
-            self._supervision.start_soon(self._usage.run, self._pids)
-            self._supervision.start_soon(self._lag.run)
+            with anyio.CancelScope(shield=True):  # or entering in a cancelled scope would hang
+                supervision = self._supervision = await self._tasks.start(self._supervise)
+            supervision.start_soon(self._usage.run, self._pids)
+            supervision.start_soon(self._lag.run)
             found = scan(self._folders)
             self._note_problems(found.problems)
             for candidate in found.candidates:
                 self._admit(candidate)
+            self._note_unknown_names()
             async with anyio.create_task_group() as starting:
                 for supervisor in self._plugins.values():
                     if supervisor.policy.start_mode == "eager" and supervisor.policy.enabled:
@@ -164,14 +166,15 @@ class Host:
         method: str,
         /,
         *,
-        timeout: float | None = DEFAULT_TIMEOUT_S,
+        timeout: float | EllipsisType | None = ...,
         params: Any = None,
         **named: Any,
     ) -> Any:
         """The result of a plugin's method, as JSON decodes it.
 
-        `timeout` is in seconds, None for none. Parameters are given by name; `params` takes a dict or
-        a struct for names that collide. Cancel-safe: the plugin is told.
+        `timeout` is in seconds, None for none; not given, it is the method's own, else 30 s.
+        Parameters are given by name; `params` takes a dict or a struct for names that collide.
+        Cancel-safe: the plugin is told.
 
         Raises:
             PluginNotFound, PluginUnavailable, PluginCrashed, DeadlineExceeded, RemoteError,
@@ -180,7 +183,9 @@ class Host:
         raw = await self.call_raw(plugin, method, named if params is None else params, timeout)
         return msgspec.json.decode(raw)
 
-    async def call_raw(self, plugin: str, method: str, params: Any, timeout: float | None) -> msgspec.Raw:
+    async def call_raw(
+        self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None
+    ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
         if self._router is None:
             raise errors.HostMisuse(
@@ -209,7 +214,7 @@ class Host:
             )
         supervisor = self._admit(loaded)
         if supervisor is None:
-            raise errors.ConfigError([self._problems[-1]])
+            raise errors.ManifestError([self._problems[-1]])
         if supervisor.policy.start_mode == "eager" and supervisor.policy.enabled:
             await supervisor.start("added")
         return name
@@ -297,6 +302,21 @@ class Host:
         self._plugins[supervisor.name] = supervisor
         self._supervision.start_soon(supervisor.run)
         return supervisor
+
+    def _note_unknown_names(self) -> None:
+        """The configuration may speak of plugins that are not here: a slip, or one that is added later."""
+        for name in self._config.plugins:
+            if name not in self._plugins:
+                close = nearest(name, self._plugins)
+                hint = f"did you mean `{close}`?" if close else None
+                where = f"plugins.{name}"
+                self._note_problems(
+                    [
+                        FileProblem(
+                            str(self._config_file), None, where, "there is no plugin of this name", hint
+                        )
+                    ]
+                )
 
     def _note_problems(self, problems: Sequence[FileProblem]) -> None:
         self._problems += problems

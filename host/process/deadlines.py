@@ -11,6 +11,9 @@ from typing import Protocol
 
 from host.process.driver import Driver, Timer
 
+FARTHEST_S = 86400.0
+"""A timer set further away than a loop can count would raise; it looks again after a day instead."""
+
 
 class Expiring(Protocol):
     def expire(self, now: float) -> float | None:
@@ -36,8 +39,8 @@ class Deadlines:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._armed_for = at
-        self._timer = self._driver.call_at(at, self._fire)
+        self._armed_for = min(at, self._driver.now() + FARTHEST_S)
+        self._timer = self._driver.call_at(self._armed_for, self._fire)
 
     def close(self) -> None:
         if self._timer is not None:

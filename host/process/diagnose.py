@@ -20,11 +20,19 @@ def why_it_ended(exit: Exit | None, tail: Sequence[str], *, before: str) -> str:
     return f"{ending}{while_}{': ' + detail if detail else ''}"
 
 
+def what_is_missing(line: str) -> str | None:
+    """For a line that says a Python module is not there: which one, and what to do."""
+    missing = _MISSING_MODULE.search(line)
+    if missing is None:
+        return None
+    module = missing.group(1).split(".")[0]
+    return f"module `{module}` is missing: install it where the plugin's interpreter finds it"
+
+
 def _detail(exit: Exit | None, tail: Sequence[str]) -> str:
     for line in reversed(tail):
-        if missing := _MISSING_MODULE.search(line):
-            module = missing.group(1).split(".")[0]
-            return f"module `{module}` is missing: install it where the plugin's interpreter finds it"
+        if missing := what_is_missing(line):
+            return missing
     for line in reversed(tail):
         if _EXCEPTION.match(line):
             return line

@@ -37,7 +37,9 @@ class Driver(Protocol):
     def remove_reader(self, fd: int) -> Any: ...
     def add_writer(self, fd: int, callback: Callable[[], None]) -> Any: ...
     def remove_writer(self, fd: int) -> Any: ...
-    def on_exit(self, process: Popen[bytes], callback: Callable[[], None]) -> None: ...
+    def on_exit(
+        self, process: Popen[bytes], before_reaping: Callable[[], None], callback: Callable[[], None]
+    ) -> None: ...
 
 
 class AsyncioDriver:
@@ -55,14 +57,20 @@ class AsyncioDriver:
         self.add_writer = loop.add_writer
         self.remove_writer = loop.remove_writer
 
-    def on_exit(self, process: Popen[bytes], callback: Callable[[], None]) -> None:
-        """Calls back once, when the process has ended and has been reaped."""
+    def on_exit(
+        self, process: Popen[bytes], before_reaping: Callable[[], None], callback: Callable[[], None]
+    ) -> None:
+        """Calls back once, when the process has ended and has been reaped.
+
+        `before_reaping` is called while its pid, and so its process group, cannot be anybody else's.
+        """
         if hasattr(os, "pidfd_open"):
             pidfd = os.pidfd_open(process.pid)
 
             def ended() -> None:
                 self.loop.remove_reader(pidfd)
                 os.close(pidfd)
+                before_reaping()
                 process.poll()
                 callback()
 
@@ -70,6 +78,8 @@ class AsyncioDriver:
         else:
 
             def wait() -> None:
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+                before_reaping()
                 process.wait()
                 try:
                     self.loop.call_soon_threadsafe(callback)

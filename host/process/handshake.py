@@ -8,6 +8,7 @@ import msgspec
 
 import protocol
 from host.discovery.validate import Candidate
+from host.process.diagnose import what_is_missing
 from host.process.link import Link
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import (
@@ -94,4 +95,4 @@ def _refusal(error: RpcError) -> HandshakeRefused:
         return HandshakeRefused(f"configuration refused: {error.message}", retry=False)
     if data.get("type") == "SystemExit" and data.get("message") == "78":  # its code, when it was imported
         return HandshakeRefused("it says its configuration is wrong (exit code 78)", retry=False)
-    return HandshakeRefused(error.message, retry=True)
+    return HandshakeRefused(what_is_missing(error.message) or error.message, retry=True)

@@ -48,7 +48,7 @@ def launch_spec(
     if run.dependencies:
         raise CannotLaunch(
             f"environment: it asks for {', '.join(run.dependencies)}, and this version builds no "
-            "environments: install them yourself and name that interpreter in [run] command"
+            "environments: install them yourself, name that interpreter in [run] command, and list none"
         )
     if run.python is not None:
         # -P: no folder of the author's on the path before our own modules are loaded.

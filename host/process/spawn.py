@@ -42,7 +42,8 @@ class Child:
         self.on_exit: Callable[[], None] = _nobody
         """Called once, before anybody who waits for `exited` is woken."""
         self._process = process
-        driver.on_exit(process, self._ended)
+        # What is left of its group ends with it, and while the group's number is still its own.
+        driver.on_exit(process, lambda: self._to_group(signal.SIGKILL), self._ended)
 
     @property
     def exit(self) -> Exit | None:
@@ -54,7 +55,11 @@ class Child:
         self.exited.set()
 
     def signal_group(self, number: int) -> None:
-        """To the plugin and everything in its process group. A group that is gone is no error."""
+        """To the plugin and everything in its process group; to nobody once it has been reaped."""
+        if self.exit is None:
+            self._to_group(number)
+
+    def _to_group(self, number: int) -> None:
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):

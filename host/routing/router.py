@@ -7,6 +7,7 @@ for, and the only one that counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import EllipsisType
 from typing import Any
 
 import anyio
@@ -24,6 +25,8 @@ from protocol.contract import nearest
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 
+DEFAULT_TIMEOUT_S = 30.0
+
 
 class Router:
     """Calls plugins. `plugins` is the host's own table, read and never changed here."""
@@ -33,12 +36,17 @@ class Router:
         self._driver = driver
         self._bus = bus
 
-    async def call(self, plugin: str, method: str, params: Any, timeout: float | None) -> Raw:
-        """The raw result. Raises an `OutboardError` that names the plugin and the method."""
+    async def call(self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None) -> Raw:
+        """The raw result. Raises an `OutboardError` that names the plugin and the method.
+
+        A `timeout` of `...` is the method's own, as its plugin announced it, or else 30 s.
+        """
         supervisor = self._plugins.get(plugin)
         if supervisor is None:
             raise not_found(plugin, self._plugins)
         started_at = self._driver.now()
+        if isinstance(timeout, EllipsisType):
+            timeout = supervisor.timeouts.get(method, DEFAULT_TIMEOUT_S)
         deadline = None if timeout is None else started_at + timeout
         link = supervisor.link or await self._admitted(supervisor, method, deadline)
         meta = None

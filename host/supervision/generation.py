@@ -25,18 +25,19 @@ from host.process.handshake import HandshakeRefused
 from host.process.launchers import CannotLaunch, LaunchSpec, launch_spec
 from host.process.link import Expired, Link, Lost
 from host.process.spawn import Child, spawn
-from host.process.stderr import StderrReader, printable
+from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
 from host.supervision import machine
 from host.supervision.health import wait_unresponsive
-from protocol.errors import FAULT_MEANING, ErrorCode, Refusal, Refused, RpcError
-from protocol.events import Ended, Event, Notification, Request, Strayed
-from protocol.lifecycle import InitializeResult, LogRecord, PluginIdentity, Provides, StatusText
+from host.supervision.voice import OnLog, Voice, one_line
+from protocol.errors import ErrorCode, Refusal, Refused, RpcError
+from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
 from protocol.session import Session
 
 REAP_S = 5.0
 PATIENCE_S = 0.5
 STACK_S = 0.5
+LONGEST_RETRY_S = 3600.0
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,24 +62,20 @@ class Generation:
         around: Surroundings,
         *,
         post: Callable[[machine.Event], None],
-        on_log: Callable[[str, str, str, LogRecord | None], None],
+        on_log: OnLog,
     ) -> None:
         self.number = number
         self.link: Link | None = None
         self.child: Child | None = None
         self.provides = Provides()
-        self.note = ""
-        self.noise_bytes = 0
+        self.voice = Voice(on_log, around.driver.now)
         self.last_exit: Exit | None = None
         self._candidate = candidate
         self._policy = policy
         self._around = around
         self._post = post
-        self._on_log = on_log
         self._stderr: StderrReader | None = None
         self._stop_asked = anyio.Event()
-        self._fault = ""
-        self._broken = anyio.Event()
 
     @property
     def name(self) -> str:
@@ -178,14 +175,14 @@ class Generation:
 
     def _open_link(self, child: Child) -> Link:
         driver = self._around.driver
-        self._stderr = StderrReader(driver, child.stderr_fd, self._take_stderr)
+        self._stderr = StderrReader(driver, child.stderr_fd, self.voice.hear_stderr)
         link = Link(
             driver,
             self._around.deadlines,
             Session("host"),
             write_fd=child.stdin_fd,
             read_fd=child.stdout_fd,
-            on_event=self._take_event,
+            on_event=lambda event: self.voice.hear(event, link),
         )
         child.on_exit = lambda: link.lost(f"the plugin ended: {child.exit}")
         return link
@@ -209,8 +206,10 @@ class Generation:
         if error.code == ErrorCode.NOT_READY:
             data = error.data if isinstance(error.data, dict) else {}
             after = data.get("retry_after_ms")
-            retry_after_s = after / 1000 if isinstance(after, int | float) and after >= 0 else 5.0
-            return machine.NotNow(self.number, _one_line(f"not ready: {error.message}"), retry_after_s)
+            retry_after_s = 5.0
+            if isinstance(after, int | float) and after >= 0:
+                retry_after_s = min(after / 1000, LONGEST_RETRY_S)
+            return machine.NotNow(self.number, one_line(f"not ready: {error.message}"), retry_after_s)
         return self._ended(f"its start code failed: {error.message}")
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
@@ -247,7 +246,7 @@ class Generation:
             tasks.start_soon(until_unresponsive)
             tasks.start_soon(until, self.child.exited)
             tasks.start_soon(until, self._stop_asked)
-            tasks.start_soon(until, self._broken)
+            tasks.start_soon(until, self.voice.broken)
         if self.child.exit is None and self._stop_asked.is_set():
             await self._ladder()
             return self._ended("stopped")
@@ -271,13 +270,13 @@ class Generation:
     async def _account_for_end(self, *, before: str) -> machine.Event:
         """Waits a moment for it to end by itself, sees to it, and says which it was."""
         assert self.child is not None
-        with anyio.move_on_after(0 if self._fault else PATIENCE_S):
+        with anyio.move_on_after(0 if self.voice.fault else PATIENCE_S):
             await self.child.exited.wait()
         by_itself = self.child.exit is not None
         await self._kill_and_reap()
-        if by_itself and not self._fault:
+        if by_itself and not self.voice.fault:
             return self._explained(before=before)
-        return self._ended(self._fault or "it closed its output and went on running")
+        return self._ended(self.voice.fault or "it closed its output and went on running")
 
     async def _kill_and_reap(self) -> None:
         assert self.child is not None
@@ -295,10 +294,10 @@ class Generation:
             self.link.close()
 
     def _ended(self, reason: str) -> machine.Ended:
-        return machine.Ended(self.number, _one_line(reason), luck=random.random())
+        return machine.Ended(self.number, one_line(reason), luck=random.random())
 
     def _unfit(self, reason: str) -> machine.Unfit:
-        return machine.Unfit(self.number, _one_line(reason))
+        return machine.Unfit(self.number, one_line(reason))
 
     def _explained(self, *, before: str) -> machine.Event:
         assert self.child is not None
@@ -311,44 +310,6 @@ class Generation:
         clean = exit is not None and exit.is_clean
         return machine.Ended(self.number, reason, clean=clean, luck=random.random())
 
-    # -- what it says ----------------------------------------------------------------------------
-
     def _nudge(self) -> None:
         if self.child is not None:
             self.child.signal(signal.SIGURG)
-
-    def _take_stderr(self, line: str) -> None:
-        self._on_log("stderr", "info", line, None)
-
-    def _take_event(self, event: Event) -> None:
-        if isinstance(event, Strayed):
-            self.noise_bytes += len(event.text)
-            text = printable(event.text)
-            if text:
-                self._on_log("stdout", "warning", f"plugin wrote to stdout: {text!r}", None)
-        elif isinstance(event, Notification):
-            self._take_notification(event)
-        elif isinstance(event, Request):
-            assert self.link is not None
-            error = RpcError(ErrorCode.METHOD_NOT_FOUND, f"the host provides no method `{event.method}`")
-            self.link.reply_error(event.id, error)
-        elif isinstance(event, Ended):
-            if event.fault is not None:
-                meaning = FAULT_MEANING[event.fault]
-                self._fault = f"wire fault {event.fault}: {meaning} ({event.detail})"
-            self._broken.set()
-
-    def _take_notification(self, event: Notification) -> None:
-        try:
-            if event.method == "log/record":
-                record = msgspec.json.decode(event.params, type=LogRecord)
-                self._on_log("log", record.level, record.message, record)
-            elif event.method == "status/text":
-                self.note = msgspec.json.decode(event.params, type=StatusText).text[:200]
-        except msgspec.DecodeError:
-            pass  # a malformed notification is nobody's business
-
-
-def _one_line(reason: str) -> str:
-    """A reason may quote the plugin, whose text is untrusted."""
-    return printable(" ".join(reason.split()).encode(errors="replace"))

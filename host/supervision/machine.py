@@ -224,6 +224,7 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.BACKOFF, Stop): _stop_at_rest,
     (State.QUARANTINED, Start): _release,
     (State.QUARANTINED, Stop): _stop_at_rest,
+    (State.DISABLED, Start): _start,
     (State.FAILED, Start): _start,
     (State.FAILED, Stop): _stop_at_rest,
 }

@@ -27,6 +27,7 @@ from host.supervision.states import AT_REST, SERVING, State
 from protocol.lifecycle import LogRecord, Provides
 
 MAX_EVENTS = 256
+LONGEST_TIMEOUT_S = 86400.0
 
 
 class Supervisor:
@@ -36,10 +37,14 @@ class Supervisor:
         self.candidate = candidate
         self.policy = policy
         self.life = Life(since=around.driver.now())
+        if not policy.enabled:
+            self.life = Life(state=State.DISABLED, reason="by the configuration", since=self.life.since)
         self.since_unix = time.time()
         self.stats = CallStats()
         self.provides = Provides()
         """Of the last generation that got as far as saying so."""
+        self.timeouts: dict[str, float] = {}
+        """What its methods say they need, for callers who do not say; seconds."""
         self.last_exit: tuple[Exit | None, str, float] | None = None
         """How the last generation ended, why, and when (Unix time)."""
         self.leaving = False
@@ -70,6 +75,8 @@ class Supervisor:
     @property
     def is_expected(self) -> bool:
         """Whether it ought to be running: not one that was stopped, nor a lazy one that nobody called."""
+        if self.life.state is State.DISABLED:
+            return False
         if self.life.state is State.STOPPED:
             return self.life.reason.startswith("clean-exit") and self.policy.restart_policy == "always"
         return not (self.policy.start_mode == "lazy" and self.life.generation == 0)
@@ -184,6 +191,12 @@ class Supervisor:
         generation = self._generation
         if generation is not None and self.life.state is State.RUNNING:
             self.provides = generation.provides
+            methods = self.provides.methods
+            self.timeouts = {
+                info.name: info.timeout_s
+                for info in methods
+                if info.timeout_s is not None and 0 < info.timeout_s <= LONGEST_TIMEOUT_S
+            }
         child = generation.child if generation is not None else None
         self._bus.emit(
             StateChanged(

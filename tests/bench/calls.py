@@ -24,7 +24,7 @@ CALLS = 2000
 IN_FLIGHT = 64
 MESSAGE = "x" * 64
 
-PLUGIN = '''
+PLUGIN = """
 from plugin_sdk import Plugin
 
 plugin = Plugin()
@@ -32,7 +32,7 @@ plugin = Plugin()
 @plugin.method
 def echo(text: str) -> str:
     return text
-'''
+"""
 
 
 def raw_pipe() -> float:

@@ -182,7 +182,17 @@ def test_every_state_of_the_table_is_reached() -> None:
     world.ask(Start("go"))
     world.ask(Stop("halt"))
     world.end()
-    assert world.visited == {state for state, _ in machine.TABLE}
+    # The configuration alone makes a plugin disabled: its life begins so.
+    assert world.visited | {State.DISABLED} == {state for state, _ in machine.TABLE}
+
+
+def test_a_disabled_plugin_runs_only_when_it_is_told_to() -> None:
+    world = World()
+    world.life = Life(state=State.DISABLED)
+    world.feed(Woke())
+    assert world.life.state is State.DISABLED
+    world.ask(Start("go"))
+    assert world.life.state is State.STARTING
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_the_reset_of_the_delay_does_not_forget_the_restarts() -> None:
     assert decided.history.restarts[:2] == (1.0, 2.0)
 
 
-@pytest.mark.parametrize("up_s", [0.0, 20.0, 59.0])
+@pytest.mark.parametrize("up_s", [0.0, 20.0, 40.0])
 def test_a_plugin_that_crashes_again_and_again_is_given_up(up_s: float) -> None:
     clock, history, restarts = FakeClock(), History(), 0
     while True:

@@ -1,0 +1,94 @@
+"""What a plugin says that no call waits for: logs, stderr, a status text, noise, and that it is over.
+
+All of it is untrusted text: capped, its control characters shown and not obeyed, and no more of it than
+200 records a second after a burst of 1,000; what is over is counted and said once it calms down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import msgspec
+
+from host.process.link import Link
+from host.process.stderr import printable
+from protocol.errors import FAULT_MEANING, ErrorCode, RpcError
+from protocol.events import Ended, Event, Notification, Request, Strayed
+from protocol.lifecycle import LogRecord, StatusText
+
+RATE_PER_S = 200
+BURST = 1000
+MAX_NOTE = 200
+
+OnLog = Callable[[str, str, str, LogRecord | None], None]
+"""Gets source, level, message, and the record itself if it came as one."""
+
+
+class Voice:
+    """Of one generation. `now` is the host's clock."""
+
+    def __init__(self, on_log: OnLog, now: Callable[[], float]) -> None:
+        self.note = ""
+        """Its own line about what it does."""
+        self.noise_bytes = 0
+        self.fault = ""
+        """Why the connection broke, if it was the plugin's doing."""
+        self.broken = anyio.Event()
+        self._on_log = on_log
+        self._now = now
+        self._allowance = float(BURST)
+        self._filled_at = now()
+        self._dropped = 0
+
+    def hear_stderr(self, line: str) -> None:
+        """A line that has been made printable."""
+        self._log("stderr", "info", line)
+
+    def hear(self, event: Event, link: Link) -> None:
+        """Everything that `link` has no use for itself."""
+        if isinstance(event, Strayed):
+            self.noise_bytes += len(event.text)
+            if text := printable(event.text):
+                self._log("stdout", "warning", f"plugin wrote to stdout: {text!r}")
+        elif isinstance(event, Notification):
+            self._hear_notification(event)
+        elif isinstance(event, Request):
+            error = RpcError(
+                ErrorCode.METHOD_NOT_FOUND, f"the host provides no method `{event.method[:100]}`"
+            )
+            link.reply_error(event.id, error)
+        elif isinstance(event, Ended):
+            if event.fault is not None:
+                meaning = FAULT_MEANING[event.fault]
+                self.fault = f"wire fault {event.fault}: {meaning} ({event.detail})"
+            self.broken.set()
+
+    def _hear_notification(self, event: Notification) -> None:
+        try:
+            if event.method == "log/record":
+                record = msgspec.json.decode(event.params, type=LogRecord)
+                self._log("log", record.level, printable(record.message.encode(errors="replace")), record)
+            elif event.method == "status/text":
+                text = msgspec.json.decode(event.params, type=StatusText).text
+                self.note = one_line(text)[:MAX_NOTE]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # a malformed notification is nobody's business
+
+    def _log(self, source: str, level: str, message: str, record: LogRecord | None = None) -> None:
+        now = self._now()
+        self._allowance = min(BURST, self._allowance + (now - self._filled_at) * RATE_PER_S)
+        self._filled_at = now
+        if self._allowance < 1:
+            self._dropped += 1
+            return
+        self._allowance -= 1
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._on_log(source, "warning", f"({dropped} records were dropped: too many at once)", None)
+        self._on_log(source, level, message, record)
+
+
+def one_line(text: str) -> str:
+    """Text of a plugin's, fit to be quoted in a sentence."""
+    return printable(" ".join(text.split()).encode(errors="replace"))
