@@ -16,6 +16,9 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
-    from host.cli.app import run
+    try:
+        from host.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # so early that no command has begun
+        sys.exit(130)

@@ -6,13 +6,14 @@ looked away, and most of that time would be imports that it does not need.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
-from host.cli.output import print_error
+from host.cli.output import UsageProblem, print_error
 from host.errors import OutboardError
 from protocol.contract import nearest
 
@@ -71,22 +72,44 @@ def run(arguments: list[str] | None = None) -> Any:
     """Runs a command and exits with its code. No error of a user's is a traceback."""
     words = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in words
+    _prepare_output()
     try:
+        _check_text(words)
         sys.exit(app.main(words, prog_name="outboard", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(2)
-    except click.UsageError as error:
-        error.show()
+        click.echo(error.format_message(), err=True)
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            print_error(UsageProblem(error.format_message()), as_json=True)
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
     except OutboardError as error:
         print_error(error, as_json=as_json)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:  # of our own output: what others did is translated where it was seen
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+def _check_text(words: list[str]) -> None:
+    """JSON carries nothing else, so neither does the control socket."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"{word[:40]!r} is not UTF-8.") from None
+
+
+def _prepare_output() -> None:
+    """Whatever we are given to write to, and in whatever encoding: a command does its work."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        else:
+            stream.reconfigure(errors="backslashreplace")

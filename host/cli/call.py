@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import click
@@ -9,6 +10,9 @@ import msgspec
 
 from host.cli.output import json_option, print_json, socket_option
 from host.control.client import Client
+from host.observability.logs import escaped
+
+LONGEST_S = 10_000_000.0
 
 
 @click.command()
@@ -32,6 +36,8 @@ def call(
 
     A VALUE is what the method wants: `n=3` is a number, and a string where it wants a string.
     """
+    if not 0 <= timeout <= LONGEST_S:  # also if it is no number
+        raise click.BadParameter(f"a number of seconds, from 0 to {LONGEST_S:.0f}.", param_hint="--timeout")
     asked: dict[str, object] = {"plugin": plugin, "method": method}
     asked["timeout"] = timeout if timeout > 0 else None
     if params is not None:
@@ -39,7 +45,7 @@ def call(
             raise click.UsageError("Give --params or KEY=VALUE, not both.")
         asked["params"] = _object(params)
     else:
-        asked["arguments"] = dict(_pair(word) for word in arguments)
+        asked["arguments"] = _pairs(arguments)
     started = time.perf_counter()
     with Client(socket) as daemon:
         raw = daemon.ask("call", asked, timeout=timeout if timeout > 0 else None)
@@ -49,22 +55,27 @@ def call(
         return
     result = msgspec.json.decode(raw)
     if isinstance(result, str):
-        click.echo(result)
+        click.echo(escaped(result) if sys.stdout.isatty() else result)
     elif result is not None:
         click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
 
 
-def _pair(word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals or not key:
-        raise click.UsageError(f"`{word}` is not KEY=VALUE.")
-    return key, value
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"`{word}` is not KEY=VALUE.")
+        if key in pairs:
+            raise click.UsageError(f"`{key}` is given twice.")
+        pairs[key] = value
+    return pairs
 
 
 def _object(text: str) -> msgspec.Raw:
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise click.UsageError(f"--params is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise click.UsageError("--params must be a JSON object.")

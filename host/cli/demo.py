@@ -53,7 +53,7 @@ def demo() -> None:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 code = daemon.wait()
-        click.echo(f"the daemon and its plugins are gone (exit code {code})")
+        click.echo(f"\nthe daemon and its plugins are gone (exit code {code})")
 
 
 def _show(socket: str, daemon: subprocess.Popen[bytes]) -> None:
@@ -67,13 +67,13 @@ def _show(socket: str, daemon: subprocess.Popen[bytes]) -> None:
         summary = _call(socket, "text_tools", "summary", name=document["name"], sentences=1)
         click.echo(f"  {document['name']:<22} {document['words']:>5} words  {_first_line(summary)}")
     if has_node:
-        text = Path(sample_plugins.__file__).read_text()
-        counted = _call(socket, "wordcount", "count", text=text)
-        click.echo(f"  and the plugin in Node, which has no SDK: {json.dumps(counted)}")
+        text = Path(sample_plugins.__file__).with_name("text_tools").joinpath("documents", "ships_log.txt")
+        counted = _call(socket, "wordcount", "count", text=text.read_text(encoding="utf-8"))
+        click.echo(f"  ships_log.txt, by wordcount, in Node and without an SDK:\n    {json.dumps(counted)}")
     else:
         click.echo(f"  wordcount is waiting: {_state(socket, 'wordcount')['reason']}")
 
-    _say("kill -9 text_tools, and call it until it answers")
+    _say("kill -9 the process of text_tools, and call it until it answers")
     before = _state(socket, "text_tools")
     killed_at = time.monotonic()
     os.kill(before["pid"], signal.SIGKILL)
@@ -82,9 +82,9 @@ def _show(socket: str, daemon: subprocess.Popen[bytes]) -> None:
     if after["generation"] == before["generation"]:
         raise DemoFailed("text_tools was killed, and the same process answers")
     click.echo(
-        f"  back after {time.monotonic() - killed_at:.2f} s as generation {after['generation']}; "
-        f"meanwhile {refusals} calls were refused, none hung, and hello says: "
-        + _call(socket, "hello", "greet", name="again")
+        f"  back after {time.monotonic() - killed_at:.2f} s as generation {after['generation']}\n"
+        f"  meanwhile {refusals} calls were refused, and none hung\n"
+        f"  hello says: {_call(socket, 'hello', 'greet', name='again')}"
     )
 
     _say("outboard status")
@@ -134,7 +134,7 @@ def _state(socket: str, name: str) -> Any:
 def _first_line(summary: Any) -> str:
     sentences = summary.get("sentences") or [summary.get("text", "")]
     text = " ".join(str(sentences[0]).split())
-    return text if len(text) <= 60 else text[:59] + "…"
+    return text if len(text) <= 42 else text[:41] + "…"
 
 
 def _short(path: Path) -> str:

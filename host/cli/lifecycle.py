@@ -9,6 +9,7 @@ import msgspec
 
 from host.cli.output import json_option, print_json, print_next, socket_option
 from host.control.client import Client
+from host.errors import ManifestError
 
 LONG_S = 330.0
 """A start may be extended to 300 s."""
@@ -66,6 +67,10 @@ def remove(name: str, as_json: bool, socket: str) -> None:
 @socket_option
 def add(path: str, as_json: bool, socket: str) -> None:
     """Register the plugin in the folder or file PATH, in place, and start it."""
+    if not os.path.isdir(path) and not (os.path.isfile(path) and path.endswith((".py", ".toml"))):
+        wrong = ManifestError([f"`{path}` is neither a folder nor a one-file plugin"])
+        wrong.hint = "name a folder with a plugin.toml, or a .py with [tool.outboard]"
+        raise wrong
     with Client(socket) as daemon:
         raw = daemon.ask("add", {"path": os.path.abspath(path)}, timeout=LONG_S)
     name = msgspec.json.decode(raw)["name"]

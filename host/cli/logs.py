@@ -16,7 +16,14 @@ _COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug": "br
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("-n", "--lines", default=50, show_default=True, help="How many, counted from the end.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="How many, counted from the end.",
+)
 @json_option
 @socket_option
 def logs(name: str | None, lines: int, as_json: bool, socket: str) -> None:
@@ -33,4 +40,5 @@ def logs(name: str | None, lines: int, as_json: bool, socket: str) -> None:
         at = datetime.fromisoformat(line.time).astimezone().strftime("%H:%M:%S.%f")[:-3]
         level = paint(f"{line.level:<7}", _COLOURS.get(line.level))
         who = paint(line.plugin or "outboard", "cyan")
-        click.echo(f"{paint(at, 'bright_black')} {level} {who} {line.message}")
+        message = line.message.replace("\n", "\n    ")
+        click.echo(f"{paint(at, 'bright_black')} {level} {who} {message}")

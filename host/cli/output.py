@@ -12,6 +12,7 @@ import msgspec
 
 from host.control.client import default_socket
 from host.errors import OutboardError
+from host.observability.logs import escaped
 
 COLOURS = {
     "running": "green",
@@ -24,8 +25,25 @@ COLOURS = {
     "failed": "red",
 }
 
+
+class UsageProblem(OutboardError):
+    """The command line cannot be understood."""
+
+    exit_code = 2
+
+
+def _path(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not value or not value.isprintable():
+        raise click.BadParameter(f"{value!r} is no path for a socket.")
+    return value
+
+
 socket_option = click.option(
-    "--socket", default=default_socket, show_default="the user's own", help="The daemon's control socket."
+    "--socket",
+    default=default_socket,
+    show_default="the user's own",
+    callback=_path,
+    help="The daemon's control socket.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -44,9 +62,9 @@ def print_error(error: OutboardError, *, as_json: bool) -> None:
         print_json({"ok": False, "error": error.as_dict()})
         return
     label = paint("error", "red", err=True)
-    click.echo(f"{label}[{error.code}]: {error}", err=True)
+    click.echo(f"{label}[{error.code}]: {escaped(str(error))}", err=True)
     if error.hint:
-        click.echo(f"  {paint('hint', 'cyan', err=True)}: {error.hint}", err=True)
+        click.echo(f"  {paint('hint', 'cyan', err=True)}: {escaped(error.hint)}", err=True)
 
 
 def print_next(text: str) -> None:

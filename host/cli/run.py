@@ -26,5 +26,8 @@ def run(
 
     if not plugins and config is None:
         plugins = (daemon.default_plugin_folder(),)
-        os.makedirs(plugins[0], mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(plugins[0], mode=0o700, exist_ok=True)
+        except OSError:
+            pass  # the scan says that it is not there, and the daemon goes on
     daemon.run(config=config, plugins=plugins, socket=socket, log_level=log_level, log_format=log_format)

@@ -46,8 +46,12 @@ def status(name: str | None, as_json: bool, socket: str) -> None:
     if not as_json:
         if down:
             print_next(f"outboard status {down[0]['name']}" if name is None else f"outboard logs {name}")
+        elif name is not None:
+            print_next(f"outboard call {name} {(seen['plugins'][0]['methods'] or ['METHOD'])[0]} KEY=VALUE")
         elif seen["plugins"]:
-            print_next(f"outboard call {seen['plugins'][0]['name']} METHOD key=value")
+            print_next(f"outboard status {seen['plugins'][0]['name']}")
+        else:
+            print_next("outboard add PATH")
     sys.exit(3 if down else 0)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from host.errors import DaemonError, OutboardError
-from protocol.errors import RpcError
+from host.errors import DaemonError, NotSerializable, OutboardError, PayloadTooLarge
+from protocol.errors import Refusal, Refused, RpcError
 from protocol.events import Ended, Reply
 from protocol.session import Session
 
@@ -72,7 +72,11 @@ class Client:
     def ask(self, method: str, params: Any = None, *, timeout: float | None = 0.0) -> msgspec.Raw:
         """The raw result. `timeout` is what the command itself may take; None for as long as it likes."""
         ends_at = None if timeout is None else time.monotonic() + timeout + SLACK_S
-        call = self._session.request(method, {} if params is None else params)
+        try:
+            call = self._session.request(method, {} if params is None else params)
+        except Refused as refused:
+            kind = PayloadTooLarge if refused.reason is Refusal.TOO_LARGE else NotSerializable
+            raise kind(f"this cannot be sent to the daemon: {refused}") from None
         try:
             self._socket.sendall(self._session.outbox.take())
             while True:

@@ -6,6 +6,8 @@ import asyncio
 import fcntl
 import os
 import signal
+import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from host.control.server import serve
 from host.errors import DaemonRefused
 from host.host import Host
 from host.observability.logs import LoguruSubscriber, Ring
+
+LONGEST_PATH = 107 if sys.platform == "linux" else 103
+"""Bytes that the kernel has room for in a socket's address."""
 
 
 def default_plugin_folder() -> str:
@@ -74,26 +79,28 @@ class _Daemon:
         host.on_event(ring)
         host.on_event(self._log)
         try:
+            listener = await _listen(self._socket)
             async with anyio.create_task_group() as tasks:
                 stopping = anyio.Event()
                 tasks.start_soon(self._until_signal, stopping)
-                await self._run_host(host, Commands(host, ring), stopping)
+                await self._run_host(host, listener, Commands(host, ring), stopping)
                 tasks.cancel_scope.cancel()
         finally:
             _unlink(self._socket)
             os.close(lock)
         self._log.say("stopped")
 
-    async def _run_host(self, host: Host, commands: Commands, stopping: anyio.Event) -> None:
-        _unlink(self._socket)  # left by a daemon that was killed: we hold the lock
-        async with (
-            await anyio.create_unix_listener(self._socket, mode=0o600) as listener,
-            anyio.create_task_group() as tasks,
-        ):
+    async def _run_host(
+        self, host: Host, listener: anyio.abc.SocketListener, commands: Commands, stopping: anyio.Event
+    ) -> None:
+        async with listener, anyio.create_task_group() as tasks:
 
             async def stop_early() -> None:
                 await stopping.wait()
+                _unlink(self._socket)  # or clients would queue up where nobody answers any more
                 tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await listener.aclose()
 
             # The socket answers before the plugins have started: one that takes its time must not
             # keep an operator from seeing that it does, nor from stopping the daemon.
@@ -120,10 +127,32 @@ def _unlink(socket: str) -> None:
     Path(socket).unlink(missing_ok=True)
 
 
+async def _listen(socket: str) -> anyio.abc.SocketListener:
+    """The control socket; one that a killed daemon left there is replaced: we hold the lock."""
+    try:
+        return await anyio.create_unix_listener(socket, mode=0o600)
+    except OSError as error:
+        raise _no_room(socket, error.strerror or str(error)) from None
+
+
+def _no_room(socket: str, why: str) -> DaemonRefused:
+    return DaemonRefused(f"cannot listen at {socket}: {why}", hint="--socket gives it another place")
+
+
 def _only_one(socket: str) -> int:
-    """The lock that a running daemon holds. Raises DaemonRefused if another one does."""
-    Path(socket).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(socket + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    """The lock that a running daemon holds. Raises DaemonRefused if another one does, or none can be."""
+    if len(os.fsencode(socket)) > LONGEST_PATH:
+        raise _no_room(socket, f"the path has more than {LONGEST_PATH} bytes")
+    try:
+        if not stat.S_ISSOCK(os.lstat(socket).st_mode):
+            raise _no_room(socket, "something that is no socket is there")
+    except OSError:
+        pass
+    try:
+        Path(socket).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(socket + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _no_room(socket, error.strerror or str(error)) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

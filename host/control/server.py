@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import traceback
 
 import anyio
 import anyio.abc
@@ -93,6 +94,10 @@ class Connection:
                 self._session.reply_error(request.id, RpcError(FAILED, str(error), failure(error)))
             except RpcError as error:
                 self._session.reply_error(request.id, error)
+            except Exception:  # ours, then; a daemon and its plugins outlive a mistake in a command
+                traceback.print_exc()
+                failed = RpcError(ErrorCode.INTERNAL_ERROR, f"`{request.method}` failed inside the daemon")
+                self._session.reply_error(request.id, failed)
         if scope.cancelled_caught:
             self._session.reply_error(request.id, RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled"))
         self._scopes.pop(request.id, None)

@@ -1,11 +1,15 @@
 """Events become log records here, and nowhere else. For the daemon: an embedded host logs nothing.
 
 For people on stderr, as JSON lines in a file that is rotated at 10 MiB and kept five times, and the
-last few thousand in memory for `outboard logs`. One record a line, with the same keys everywhere.
+last few thousand in memory for `outboard logs`. One record a line, with the same keys everywhere, and a
+message that a terminal can be shown: it may be a plugin's, so it is cut, and control characters are
+escapes.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections import deque
 from datetime import UTC, datetime
@@ -22,7 +26,11 @@ LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERRO
 ROTATE_BYTES = 10 * 1024 * 1024
 KEEP_FILES = 5
 RING = 4000
+RING_CHARACTERS = 2 * 1024 * 1024
+"""All messages in memory together: in the worst case still less than a frame."""
+MAX_MESSAGE = 32 * 1024
 _TROUBLE = ("backoff", "failed", "quarantined")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class LogLine(msgspec.Struct, kw_only=True, frozen=True):
@@ -36,6 +44,11 @@ class LogLine(msgspec.Struct, kw_only=True, frozen=True):
     generation: int | None
     call_id: str | None
     message: str
+
+
+def escaped(text: str) -> str:
+    """`text` for a terminal: control characters other than tab and newline are shown, not obeyed."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 def line_of(event: HostEvent) -> LogLine:
@@ -61,6 +74,7 @@ def line_of(event: HostEvent) -> LogLine:
             level, message, name = "error", event.message, "problem"
             fields.update(plugin=event.plugin)
     time = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
+    message = escaped(message[:MAX_MESSAGE])
     return LogLine(time=time.replace("+00:00", "Z"), level=level, event=name, message=message, **fields)
 
 
@@ -68,10 +82,16 @@ class Ring:
     """The newest records, in memory."""
 
     def __init__(self, size: int = RING) -> None:
-        self._lines: deque[LogLine] = deque(maxlen=size)
+        self._lines: deque[LogLine] = deque()
+        self._most = size
+        self._characters = 0
 
     def __call__(self, event: HostEvent) -> None:
-        self._lines.append(line_of(event))
+        line = line_of(event)
+        self._lines.append(line)
+        self._characters += len(line.message)
+        while len(self._lines) > self._most or self._characters > RING_CHARACTERS:
+            self._characters -= len(self._lines.popleft().message)
 
     def tail(self, plugin: str | None, count: int) -> list[LogLine]:
         """The last `count` records, of one plugin or of all, oldest first."""
@@ -91,10 +111,13 @@ class LoguruSubscriber:
             sys.stderr,
             level=LEVELS[level],
             format=_as_json if format == "json" else _as_text,
-            colorize=None if format == "text" else False,
+            colorize=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
         )
         if file is not None:
-            logger.add(file, level="DEBUG", format=_as_json, rotation=ROTATE_BYTES, retention=KEEP_FILES)
+            try:
+                logger.add(file, level="DEBUG", format=_as_json, rotation=ROTATE_BYTES, retention=KEEP_FILES)
+            except OSError as error:  # a log is not worth a daemon
+                self.say(f"there is no log file {file}: {error.strerror or error}", level="warning")
 
     def __call__(self, event: HostEvent) -> None:
         self.write(line_of(event))

@@ -1,0 +1,77 @@
+"""What a person sees on a terminal, and what a pipe must not get."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import SAMPLES, Daemon, on_terminal, outboard
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+SHOWN = ["hello", "text_tools", *(["wordcount"] if shutil.which("node") else [])]
+COMMANDS = [
+    ["status"],
+    ["logs"],
+    ["call", "text_tools", "documents"],
+    ["call", "hello", "nothing"],
+    *(["status", name] for name in SHOWN),
+]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    home = tmp_path_factory.mktemp("samples")
+    for name in SHOWN:  # behind a short path, as an operator's own are
+        (home / "p").mkdir(exist_ok=True)
+        (home / "p" / name).symlink_to(SAMPLES / name)
+    with Daemon(home, *(home / "p" / name for name in SHOWN)) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_terminal_gets_colours_and_lines_that_fit(samples: Daemon, words: list[str]) -> None:
+    done = on_terminal(*words, env=samples.env)
+    plain = ESCAPE.sub("", done.out)
+    assert (done.out != plain) == (words[:2] != ["call", "text_tools"])
+    assert "\x1b" not in plain
+    paths = [str(samples.home), samples.socket]
+    too_wide = [line for line in plain.splitlines() if len(line) > 80 and not any(p in line for p in paths)]
+    assert not too_wide
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_color_is_heeded(samples: Daemon, words: list[str]) -> None:
+    assert "\x1b" not in on_terminal(*words, env=samples.env | {"NO_COLOR": "1"}).out
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, ["--help"], ["stauts"]], ids=" ".join)
+def test_a_pipe_gets_no_escape_codes_and_no_advice(samples: Daemon, words: list[str]) -> None:
+    done = samples.cli(*words, TERM="xterm-256color", COLORTERM="truecolor", FORCE_COLOR="", CI="true")
+    assert "\x1b" not in done.out + done.err
+    assert "next:" not in done.out + done.err
+
+
+def test_the_log_of_a_daemon_has_no_escape_codes_in_a_pipe_even_on_a_build_server(home: Path) -> None:
+    with Daemon(home, SAMPLES / "hello", env={"CI": "true", "GITHUB_ACTIONS": "true"}) as daemon:
+        assert "hello running" in daemon.said
+        assert "\x1b" not in daemon.said
+
+
+def test_the_last_line_on_a_terminal_says_what_to_type_next(samples: Daemon) -> None:
+    last = ESCAPE.sub("", on_terminal("status", env=samples.env).out).splitlines()[-1]
+    assert last == "next: outboard status hello"
+    last = ESCAPE.sub("", on_terminal("status", "hello", env=samples.env).out).splitlines()[-1]
+    assert last == "next: outboard call hello greet KEY=VALUE"
+
+
+@pytest.mark.parametrize("command", ["", "run", "status", "call", "logs", "start", "add", "remove", "demo"])
+def test_help_fits_the_terminal_too(samples: Daemon, command: str) -> None:
+    words = [command, "--help"] if command else ["--help"]
+    done = outboard(*words, env=samples.env)
+    assert (done.code, done.err) == (0, "")
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert on_terminal(*words, env=samples.env).code == 0
