@@ -46,6 +46,11 @@ def is_own_name(name: str) -> bool:
     return _OWN_NAME.fullmatch(name) is not None and name not in _WORDS
 
 
+def belongs_to_protocol(name: str) -> bool:
+    """Whether a name is one that no plugin's own method can have. Cheap: every call asks."""
+    return "/" in name or name in _WORDS
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema 2020-12 for the params and results of every row, and the table itself."""
     types: list[Any] = []

@@ -13,6 +13,8 @@ from host.control.client import Client
 from host.observability.logs import escaped
 
 LONGEST_S = 10_000_000.0
+UNTOLD_S = 300.0
+"""How long to wait for the daemon when it is the method that says how long it may take."""
 
 
 @click.command()
@@ -20,7 +22,7 @@ LONGEST_S = 10_000_000.0
 @click.argument("method")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--params", help="All parameters as one JSON object, instead of KEY=VALUE.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds; 0 for no limit.")
+@click.option("--timeout", type=float, help="Seconds, 0 for no limit.  [default: the method's own, or 30]")
 @json_option
 @socket_option
 def call(
@@ -28,7 +30,7 @@ def call(
     method: str,
     arguments: tuple[str, ...],
     params: str | None,
-    timeout: float,
+    timeout: float | None,
     as_json: bool,
     socket: str,
 ) -> None:
@@ -36,10 +38,11 @@ def call(
 
     A VALUE is what the method wants: `n=3` is a number, and a string where it wants a string.
     """
-    if not 0 <= timeout <= LONGEST_S:  # also if it is no number
+    if timeout is not None and not 0 <= timeout <= LONGEST_S:  # also if it is no number
         raise click.BadParameter(f"a number of seconds, from 0 to {LONGEST_S:.0f}.", param_hint="--timeout")
     asked: dict[str, object] = {"plugin": plugin, "method": method}
-    asked["timeout"] = timeout if timeout > 0 else None
+    if timeout is not None:
+        asked["timeout"] = timeout or None
     if params is not None:
         if arguments:
             raise click.UsageError("Give --params or KEY=VALUE, not both.")
@@ -48,7 +51,8 @@ def call(
         asked["arguments"] = _pairs(arguments)
     started = time.perf_counter()
     with Client(socket) as daemon:
-        raw = daemon.ask("call", asked, timeout=timeout if timeout > 0 else None)
+        patience = UNTOLD_S if timeout is None else timeout or None
+        raw = daemon.ask("call", asked, timeout=patience)
     elapsed_ms = round((time.perf_counter() - started) * 1000, 3)
     if as_json:
         print_json({"ok": True, "result": raw, "elapsed_ms": elapsed_ms})

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import msgspec
 
 from host.control.arguments import typed_arguments
-from host.errors import MethodNotFound, OutboardError
+from host.errors import OutboardError
 from host.host import Host
 from host.observability.logs import Ring
-from protocol.errors import ErrorCode
-from protocol.methods import is_own_name
 
 LONGEST_TIMEOUT_S = 10_000_000.0
 """A hundred days: more than anybody waits, and less than a clock can count."""
+
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=LONGEST_TIMEOUT_S)]
 
 
 class Maybe(msgspec.Struct, kw_only=True):
@@ -42,7 +43,10 @@ class Call(msgspec.Struct, kw_only=True):
     """JSON, handed on as it is; or else:"""
     arguments: dict[str, str] = {}
     """Words from a command line, which the method's schema makes values of."""
-    timeout: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_TIMEOUT_S)] | None = 30.0
+    timeout: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_TIMEOUT_S)] | msgspec.UnsetType | None = (
+        msgspec.UNSET
+    )
+    """Seconds, null for no limit; not given, the method's own, or 30."""
 
 
 class Commands:
@@ -74,20 +78,12 @@ class Commands:
         return {"name": await self._host.add(params.path)}
 
     async def call(self, params: Call) -> Any:
-        if not is_own_name(params.method):  # `shutdown`, say: the host's to ask, and nobody else's
-            raise MethodNotFound(
-                f"no method `{params.method}`",
-                hint=f"outboard status {params.plugin} lists what it has",
-                remote_code=ErrorCode.METHOD_NOT_FOUND,
-                remote_name=ErrorCode.METHOD_NOT_FOUND.name,
-                plugin=self._host.status(params.plugin).plugins[0].name,
-                method=params.method,
-            )
         given: Any = params.params
         if given is msgspec.UNSET:
             schema = self._host.schema_of(params.plugin, params.method)
             given = typed_arguments(params.arguments, schema)
-        return await self._host.call_raw(params.plugin, params.method, given, params.timeout)
+        timeout = ... if params.timeout is msgspec.UNSET else params.timeout
+        return await self._host.call_raw(params.plugin, params.method, given, timeout)
 
 
 def failure(error: OutboardError) -> dict[str, Any]:

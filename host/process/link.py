@@ -116,6 +116,7 @@ class Link:
             if not call.settled:  # the awaiting task was cancelled
                 self.session.cancel(call, "cancelled")
                 self._flush_soon()
+                self._see_that_it_reads()
 
     def notify(self, method: str, params: Any) -> None:
         self.session.notify(method, params)
@@ -174,6 +175,7 @@ class Link:
                     self._fail(event.call, event.error)
             elif type(event) is events.Expired:
                 self._fail(event.call, Expired())
+                self._see_that_it_reads()
             elif type(event) is events.Lost:
                 self._fail(event.call, Lost(event.reason))
             else:
@@ -200,9 +202,15 @@ class Link:
         self._handle(self.session.expire(now))
         return self.session.next_deadline()
 
+    def _see_that_it_reads(self) -> None:
+        """A cancel is on its way to a plugin that may be busy with the very call."""
+        if self.nudge is not None and not self._closed:
+            self.nudge()
+
     def _look_for_silence(self) -> None:
         self._silence = None
-        if self._closed or not self.session.outgoing.calls or self.nudge is None:
+        outgoing = self.session.outgoing
+        if self._closed or self.nudge is None or not (outgoing.calls or outgoing.abandoned):
             self._silence_s = SILENCE_S
             return
         now = self._driver.now()

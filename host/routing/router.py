@@ -24,6 +24,7 @@ from host.supervision.supervisor import Supervisor
 from protocol.contract import nearest
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
+from protocol.methods import belongs_to_protocol
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -44,6 +45,8 @@ class Router:
         supervisor = self._plugins.get(plugin)
         if supervisor is None:
             raise not_found(plugin, self._plugins)
+        if belongs_to_protocol(method):
+            raise _not_callable(plugin, method)
         started_at = self._driver.now()
         if isinstance(timeout, EllipsisType):
             timeout = supervisor.timeouts.get(method, DEFAULT_TIMEOUT_S)
@@ -163,6 +166,17 @@ def not_found(name: str, known: Mapping[str, object]) -> errors.PluginNotFound:
     close = nearest(name, known)
     hint = f"did you mean `{close}`?" if close else "outboard status lists the plugins"
     return errors.PluginNotFound(f"there is no plugin `{name}`", hint=hint, plugin=None)
+
+
+def _not_callable(plugin: str, method: str) -> errors.MethodNotFound:
+    return errors.MethodNotFound(
+        f"`{method}` is the protocol's own, and no method of a plugin",
+        remote_code=ErrorCode.METHOD_NOT_FOUND,
+        remote_name=ErrorCode.METHOD_NOT_FOUND.name,
+        hint="outboard status NAME lists a plugin's methods",
+        plugin=plugin,
+        method=method,
+    )
 
 
 def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:

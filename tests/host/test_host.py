@@ -13,6 +13,7 @@ import pytest
 
 from host import (
     ContractError,
+    DeadlineExceeded,
     HostMisuse,
     MethodNotFound,
     PluginNotFound,
@@ -179,3 +180,29 @@ def timeout(timeout: float, params: str, plugin: str) -> list:
     async with make_host(tmp_path, write_plugin(tmp_path, "clock", code)) as host:
         params = {"timeout": 9.5, "params": "p", "plugin": "q"}
         assert await host.call("clock", "timeout", params=params, timeout=2) == [9.5, "p", "q"]
+
+
+@pytest.mark.parametrize("method", ["shutdown", "initialize", "exit", "lifecycle/ping", "$/cancelRequest"])
+async def test_what_belongs_to_the_protocol_cannot_be_called(tmp_path: Path, method: str) -> None:
+    async with make_host(tmp_path, write_plugin(tmp_path, "one")) as host:
+        with pytest.raises(MethodNotFound):
+            await host.call("one", method)
+        assert await host.call("one", "echo", value=1) == 1
+
+
+async def test_a_busy_plugin_hears_of_a_cancellation_while_it_is_busy(tmp_path: Path) -> None:
+    code = """
+    @plugin.method
+    def spin(ctx: Context) -> None:
+        ends_at = time.monotonic() + 20
+        while not ctx.cancelled and time.monotonic() < ends_at:
+            pass
+
+    @plugin.method
+    def echo(value: Any = None) -> Any:
+        return value
+    """
+    async with make_host(tmp_path, write_plugin(tmp_path, "busy", code)) as host:
+        with pytest.raises(DeadlineExceeded):
+            await host.call("busy", "spin", timeout=0.1)
+        assert await host.call("busy", "echo", value=1, timeout=5) == 1
