@@ -29,7 +29,7 @@ demo: $(READY)  ## the daemon at work: real files, a plugin killed, and back
 	$(BIN)/outboard demo
 
 coverage: $(READY)  ## how much of the pure parts the tests run
-	$(BIN)/coverage run -m pytest tests/protocol tests/supervision tests/discovery tests/config
+	$(BIN)/coverage run -m pytest -n 0 tests/protocol tests/supervision tests/discovery tests/config
 	$(BIN)/coverage report --fail-under=90
 
 bench: $(READY)  ## a call, as a ratio to a raw pipe of the same run

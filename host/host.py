@@ -222,7 +222,8 @@ class Host:
     async def remove(self, name: str) -> None:
         """Stops a plugin and forgets it. Raises PluginNotFound."""
         supervisor = self._known(name)
-        await supervisor.leave("removed")
+        with anyio.CancelScope(shield=True):  # half a removal would leave a name without a plugin
+            await supervisor.leave("removed")
         if self._plugins.get(name) is supervisor:
             del self._plugins[name]
 

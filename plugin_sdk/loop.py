@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ class LoopRuntime(Runtime):
         super().__init__(desk, read_fd)
         self._relief = Relief(self, self._post)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._on_threads: set[Future[None]] = set()
 
     def serve(self, events: deque[Event]) -> int:
         asyncio.run(self._serve(events))
@@ -89,7 +90,9 @@ class LoopRuntime(Runtime):
             task.add_done_callback(self._on_done)
             job.on_cancel = partial(self._cancel, task)
         else:
-            self._threads.submit(self._run_on_thread, job)
+            future = self._threads.submit(self._run_on_thread, job)
+            self._on_threads.add(future)
+            future.add_done_callback(self._on_threads.discard)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -107,8 +110,9 @@ class LoopRuntime(Runtime):
 
     async def _drain_and_run(self, job: Job, others: set[asyncio.Task[None]]) -> None:
         """Shutdown: after the work in flight, on the loop or on a thread as the stop function wants."""
-        if others:
-            await asyncio.wait(others)
+        threads = [asyncio.wrap_future(future) for future in list(self._on_threads)]
+        if others or threads:
+            await asyncio.wait([*others, *threads])
         if job.is_async:
             await job.run_async()
         else:

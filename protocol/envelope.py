@@ -104,6 +104,9 @@ class NotSerializable(Exception):
 
 _decoder = msgspec.json.Decoder(Envelope)
 _error_decoder = msgspec.json.Decoder(ErrorObject)
+_raw_decoder = msgspec.json.Decoder(Raw)
+_members_decoder = msgspec.json.Decoder(dict[str, Raw])
+_id_decoder: msgspec.json.Decoder[MessageId] = msgspec.json.Decoder(MessageId)
 _encoder = msgspec.json.Encoder()
 EMPTY = Raw(b"{}")
 _OBJECT, _ARRAY = 0x7B, 0x5B
@@ -128,21 +131,23 @@ def decode(body: bytes) -> Envelope:
 def _explain(body: bytes, reason: str) -> Malformed:
     """Why a JSON value is no message; slow, and only for what was refused already."""
     reason = reason[:200]  # it quotes what was sent, and goes back in an answer
-    try:
-        value = msgspec.json.decode(body)
+    try:  # raw: what is in it may be large, and is of no interest
+        _raw_decoder.decode(body)
+        if body.lstrip()[:1] == b"[":
+            reason = "batches are not supported: send one message a frame"
+            return Malformed(ErrorCode.INVALID_REQUEST, reason)
+        members = _members_decoder.decode(body)
+    except msgspec.ValidationError:
+        return Malformed(ErrorCode.INVALID_REQUEST, reason)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Malformed(ErrorCode.PARSE_ERROR, str(error))
-    if isinstance(value, list):
-        return Malformed(ErrorCode.INVALID_REQUEST, "batches are not supported: send one message a frame")
-    if isinstance(value, dict) and "method" not in value and ("result" in value or "error" in value):
-        reply_to = value.get("id")
-        return Malformed(
-            ErrorCode.INVALID_REQUEST,
-            reason,
-            is_reply=True,
-            reply_to=reply_to if type(reply_to) in (int, str) else None,  # True is not call 1
-        )
-    return Malformed(ErrorCode.INVALID_REQUEST, reason)
+        return Malformed(ErrorCode.PARSE_ERROR, str(error)[:200])
+    if "method" in members or not ("result" in members or "error" in members):
+        return Malformed(ErrorCode.INVALID_REQUEST, reason)
+    try:
+        reply_to = _id_decoder.decode(members["id"])  # strict: true is not call 1
+    except (KeyError, msgspec.DecodeError):
+        reply_to = None
+    return Malformed(ErrorCode.INVALID_REQUEST, reason, is_reply=True, reply_to=reply_to)
 
 
 def is_structured(params: Raw) -> bool:

@@ -72,6 +72,7 @@ class FrameReader:
         self._max_noise = max_noise
         self._kept = bytearray()  # the unfinished header block or noise at the boundary
         self._searched = 0  # how much of `_kept` is known to hold no line end
+        self._text = 0  # how much of the front of `_kept` is known to be no header
         self._missing = 0  # bytes of the current body still to come
         self._parts: list[bytes] = []  # of the current body
         self._noise_run = 0  # bytes of noise since the last frame
@@ -149,7 +150,9 @@ class FrameReader:
         """Reads noise and at most one header from `_kept`; returns how many bytes lie behind it."""
         kept = self._kept
         while kept:
-            if _OURS.match(kept) or (_FOREIGN.match(kept) and not self._is_text_with_a_colon()):
+            if not self._text and (
+                _OURS.match(kept) or (_FOREIGN.match(kept) and not self._is_text_with_a_colon())
+            ):
                 end = kept.find(b"\r\n\r\n", 0, self._max_header + 4)
                 self._check_line_ends()
                 if end < 0:
@@ -182,7 +185,11 @@ class FrameReader:
                 return True
         if _MARK in unfinished and not _OURS.match(unfinished):  # text that a frame is glued to
             return True
-        return bool(blank) or len(head) == self._max_header + 4
+        if len(head) == self._max_header + 4:
+            # None of these lines can begin a header any more: they are not looked at one by one.
+            self._text = head.rfind(b"\n") + 1 or len(head)
+            return True
+        return bool(blank)
 
     def _take_noise(self, out: list[Piece]) -> bool:
         """Takes one run of noise from the front of `_kept`; False if its end is not here yet."""
@@ -205,6 +212,7 @@ class FrameReader:
     def _drop(self, count: int) -> None:
         del self._kept[:count]
         self._searched = 0
+        self._text = max(0, self._text - count)
 
     def _check_pollution(self, unfinished: int, out: list[Piece]) -> None:
         if self._noise_run + unfinished <= self._max_noise:

@@ -257,6 +257,7 @@ class Link:
                 self._driver.add_writer(self._write_fd, self._write)
             return
         except OSError:  # nobody reads any more; what is still to be read may say why
+            self._stop_writing()
             self._on_readable()
             self.lost("the plugin closed its input")
             return

@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 def printable(raw: bytes) -> str:
     """Text that a terminal can be shown: bad UTF-8 replaced, control characters as escapes."""
     text = raw[:MAX_LINE].decode(errors="replace").rstrip("\r\n")
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)[:MAX_LINE]
 
 
 class StderrReader:

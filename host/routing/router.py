@@ -27,6 +27,7 @@ from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
 
 DEFAULT_TIMEOUT_S = 30.0
+LONGEST_TIMEOUT_S = 1e7
 
 
 class Router:
@@ -50,6 +51,9 @@ class Router:
         started_at = self._driver.now()
         if isinstance(timeout, EllipsisType):
             timeout = supervisor.timeouts.get(method, DEFAULT_TIMEOUT_S)
+        if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
+            hint = "seconds, or None for no limit"
+            raise errors.HostMisuse(f"{timeout!r} is no timeout", hint=hint, plugin=plugin, method=method)
         deadline = None if timeout is None else started_at + timeout
         link = supervisor.link or await self._admitted(supervisor, method, deadline)
         meta = None
@@ -189,7 +193,8 @@ def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
     match problem.code:
         case ErrorCode.METHOD_NOT_FOUND:
             data = problem.data if isinstance(problem.data, dict) else {}
-            methods = data.get("methods") or []
+            methods = data.get("methods")
+            methods = methods[:20] if isinstance(methods, list) else []
             hint = f"it has: {', '.join(map(str, methods))}" if methods else "see outboard status"
             return errors.MethodNotFound(problem.message, hint=hint, **remote)
         case ErrorCode.INVALID_PARAMS:
@@ -199,7 +204,7 @@ def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
             after = data.get("retry_after_ms", 100)
             return errors.PluginBusy(
                 problem.message,
-                retry_after=after / 1000 if isinstance(after, int | float) else 0.1,
+                retry_after=min(after, 60_000) / 1000 if isinstance(after, int | float) else 0.1,
                 hint="try again a little later",
                 **where,
             )

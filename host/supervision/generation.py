@@ -37,7 +37,10 @@ from protocol.session import Session
 REAP_S = 5.0
 PATIENCE_S = 0.5
 STACK_S = 0.5
+SHORTEST_RETRY_S = 0.5
 LONGEST_RETRY_S = 3600.0
+SLOT_S = 2.0
+"""How long a start waits for others to get through their handshake. They may hang; it may not."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ class Generation:
         self._post = post
         self._stderr: StderrReader | None = None
         self._stop_asked = anyio.Event()
+        self._has_slot = False
 
     @property
     def name(self) -> str:
@@ -85,6 +89,11 @@ class Generation:
     def stderr_tail(self) -> list[str]:
         """The last lines it wrote to stderr."""
         return list(self._stderr.tail) if self._stderr is not None else []
+
+    @property
+    def has_died(self) -> bool:
+        """Whether its process has ended, and nobody here has been told yet."""
+        return self.child is not None and self.child.has_died
 
     def ask_to_stop(self) -> None:
         """Begins the ladder; the generation's one event follows when it is over."""
@@ -98,17 +107,34 @@ class Generation:
     async def run(self) -> None:
         """From spawn to reaped. Does not raise; a cancellation kills the child first."""
         try:
-            async with self._around.starts:
-                if self._stop_asked.is_set():
-                    self._post(machine.Ended(self.number, "stopped before it was started"))
-                    return
-                started = await self._start()
+            await self._wait_for_slot()
+            if self._stop_asked.is_set():
+                self._post(machine.Ended(self.number, "stopped before it was started"))
+                return
+            started = await self._start()
             if started is not None:
                 self._post(started)
             if not isinstance(started, machine.Unfit | machine.NotNow | machine.Ended):
                 self._post(await self._serve())
+        except Exception as error:  # a slip of ours must cost one plugin, and never the host
+            self._post(self._ended(f"the host's own fault: {type(error).__name__}: {error}"))
         finally:
+            self._give_slot_back()
             self._let_go()
+
+    async def _wait_for_slot(self) -> None:
+        """So that a hundred plugins do not start at once. Bounded, and a stop need not wait for it."""
+        with anyio.move_on_after(SLOT_S) as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._cancel_when_stopped, scope)
+                await self._around.starts.acquire_on_behalf_of(self)
+                self._has_slot = True
+                tasks.cancel_scope.cancel()
+
+    def _give_slot_back(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._around.starts.release_on_behalf_of(self)
 
     # -- up ------------------------------------------------------------------------------------
 
@@ -130,6 +156,7 @@ class Generation:
                 try:
                     result = await self._initialize(link, deadline)
                     self.provides = result.provides
+                    self._give_slot_back()  # its own start code is its own time
                     link.tells_deadlines = "deadline" in result.features
                     if "nudge" in result.features:
                         link.nudge = self._nudge
@@ -208,7 +235,7 @@ class Generation:
             after = data.get("retry_after_ms")
             retry_after_s = 5.0
             if isinstance(after, int | float) and after >= 0:
-                retry_after_s = min(after / 1000, LONGEST_RETRY_S)
+                retry_after_s = max(SHORTEST_RETRY_S, min(after, LONGEST_RETRY_S * 1000) / 1000)
             return machine.NotNow(self.number, one_line(f"not ready: {error.message}"), retry_after_s)
         return self._ended(f"its start code failed: {error.message}")
 

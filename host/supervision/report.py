@@ -8,6 +8,13 @@ from host.observability.snapshot import Calls, LastExit, LatencyMs, PluginStatus
 from host.supervision.states import LIVE
 from host.supervision.supervisor import Supervisor
 from host.supervision.usage import Usage
+from host.supervision.voice import one_line
+
+# A picture of a thousand plugins must fit into a frame, whatever they call themselves.
+MAX_NAME = 100
+MAX_NAMES = 200
+MAX_LINE = 500
+TAIL = 20
 
 
 def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> PluginStatus:
@@ -47,9 +54,9 @@ def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> Plugin
         note=(generation.voice.note or None) if generation is not None else None,
         start_mode=supervisor.policy.start_mode,
         expected=supervisor.is_expected,
-        methods=[method.name for method in supervisor.provides.methods],
-        hooks=[hook.point for hook in supervisor.provides.hooks],
+        methods=[one_line(method.name)[:MAX_NAME] for method in supervisor.provides.methods[:MAX_NAMES]],
+        hooks=[one_line(hook.point)[:MAX_NAME] for hook in supervisor.provides.hooks[:MAX_NAMES]],
         file=supervisor.candidate.file,
         stdout_noise_bytes=generation.voice.noise_bytes if generation is not None else 0,
-        stderr_tail=generation.stderr_tail if generation is not None else [],
+        stderr_tail=[line[:MAX_LINE] for line in generation.stderr_tail[-TAIL:]] if generation else [],
     )

@@ -85,14 +85,19 @@ class Supervisor:
 
     def post(self, event: machine.Event) -> None:
         """Never blocks. The bound is for what is asked; what a generation says is never lost."""
-        asked = isinstance(event, machine.Start | machine.Stop)
-        if asked and (len(self._events) >= MAX_EVENTS or self._last_word_said):
-            return
+        if isinstance(event, machine.Start | machine.Stop):
+            last = self._events[-1] if self._events else None
+            if self._last_word_said or last == event:  # nobody needs to be told twice
+                return
+            if len(self._events) >= MAX_EVENTS and isinstance(last, machine.Start | machine.Stop):
+                self._events.pop()  # of so many words the last one counts
         self._events.append(event)
         self._posted.set()
 
     async def start(self, reason: str) -> None:
         """Wants it to run, and waits until it does or it is clear that it does not."""
+        if self._generation is not None and self._generation.has_died:
+            await self.wait_until(lambda life: life.state not in SERVING)  # it is about to be noticed
         self.post(machine.Start(reason))
         await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
 

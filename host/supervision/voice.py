@@ -20,6 +20,7 @@ from protocol.lifecycle import LogRecord, StatusText
 RATE_PER_S = 200
 BURST = 1000
 MAX_NOTE = 200
+MAX_QUOTE = 500
 
 OnLog = Callable[[str, str, str, LogRecord | None], None]
 """Gets source, level, message, and the record itself if it came as one."""
@@ -91,4 +92,4 @@ class Voice:
 
 def one_line(text: str) -> str:
     """Text of a plugin's, fit to be quoted in a sentence."""
-    return printable(" ".join(text.split()).encode(errors="replace"))
+    return printable(" ".join(text[:MAX_QUOTE].split()).encode(errors="replace"))[:MAX_QUOTE]
