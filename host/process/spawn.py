@@ -50,16 +50,6 @@ class Child:
         code = self._process.returncode
         return None if code is None else Exit.from_returncode(code)
 
-    @property
-    def has_died(self) -> bool:
-        """Whether it has ended and waits to be reaped. Reaps nothing."""
-        if self.exit is not None:
-            return False
-        try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:
-            return False
-
     def _ended(self) -> None:
         self.on_exit()
         self.exited.set()

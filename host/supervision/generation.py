@@ -90,11 +90,6 @@ class Generation:
         """The last lines it wrote to stderr."""
         return list(self._stderr.tail) if self._stderr is not None else []
 
-    @property
-    def has_died(self) -> bool:
-        """Whether its process has ended, and nobody here has been told yet."""
-        return self.child is not None and self.child.has_died
-
     def ask_to_stop(self) -> None:
         """Begins the ladder; the generation's one event follows when it is over."""
         self._stop_asked.set()

@@ -12,6 +12,19 @@ from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
 from protocol.errors import Refused, RpcError
 
+LOOK_S = 1.0
+
+
+async def is_alive(link: Link, driver: Driver) -> bool:
+    """Whether there is still somebody behind a link: one who is slow to answer is."""
+    try:
+        await link.request("lifecycle/ping", {}, deadline=driver.now() + LOOK_S)
+    except (Lost, Refused):
+        return False
+    except (Expired, RpcError):
+        return True
+    return True
+
 
 async def wait_unresponsive(
     link: Link, driver: Driver, *, interval_s: float, timeout_s: float, misses: int

@@ -24,5 +24,8 @@ SERVING = frozenset({State.RUNNING, State.DEGRADED})
 LIVE = frozenset({State.STARTING, State.RUNNING, State.DEGRADED, State.STOPPING})
 """There is a process."""
 
+SETTLED = frozenset({State.STOPPED, State.FAILED, State.QUARANTINED, State.DISABLED, State.WAITING})
+"""It does not serve, and will not in the next moment."""
+
 AT_REST = frozenset({State.STOPPED, State.FAILED, State.QUARANTINED, State.DISABLED})
 """Nothing happens until somebody asks."""

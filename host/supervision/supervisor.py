@@ -22,8 +22,9 @@ from host.process.exits import Exit
 from host.process.link import Link
 from host.supervision import machine
 from host.supervision.generation import Generation, Surroundings
+from host.supervision.health import is_alive
 from host.supervision.machine import Life
-from host.supervision.states import AT_REST, SERVING, State
+from host.supervision.states import AT_REST, SERVING, SETTLED, State
 from protocol.lifecycle import LogRecord, Provides
 
 MAX_EVENTS = 256
@@ -96,10 +97,12 @@ class Supervisor:
 
     async def start(self, reason: str) -> None:
         """Wants it to run, and waits until it does or it is clear that it does not."""
-        if self._generation is not None and self._generation.has_died:
-            await self.wait_until(lambda life: life.state not in SERVING)  # it is about to be noticed
         self.post(machine.Start(reason))
         await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
+        if (link := self.link) is not None and not await is_alive(link, self._around.driver):
+            # It died a moment ago, and that is about to be noticed; what follows is what counts.
+            await self.wait_until(lambda life: life.state not in SERVING)
+            await self.wait_until(lambda life: life.state in SERVING or life.state in SETTLED)
 
     async def stop(self, reason: str) -> None:
         """Wants it not to run, and waits until it does not, or somebody has started it again."""
