@@ -97,9 +97,10 @@ class Supervisor:
 
     async def start(self, reason: str) -> None:
         """Wants it to run, and waits until it does or it is clear that it does not."""
+        link = self.link
         self.post(machine.Start(reason))
         await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
-        if (link := self.link) is not None and not await is_alive(link, self._around.driver):
+        if link is not None and link is self.link and not await is_alive(link, self._around.driver):
             # It died a moment ago, and that is about to be noticed; what follows is what counts.
             await self.wait_until(lambda life: life.state not in SERVING)
             await self.wait_until(lambda life: life.state in SERVING or life.state in SETTLED)
