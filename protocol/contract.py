@@ -118,7 +118,7 @@ def _problems_of_fields(
 
 def nearest(word: str, known: typing.Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be."""
-    from difflib import get_close_matches  # 3 ms, and only needed to explain a mistake
+    from difflib import get_close_matches  # only needed to explain a mistake
 
     lowered = {candidate.lower(): candidate for candidate in known}
     found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)

@@ -96,7 +96,7 @@ class FrameReader:
                     position = self._take_body(data, position, out)
                     continue
                 # The common case, and the only one written for speed: nothing kept, and a whole
-                # header as everybody sends it. 0.4 us a frame instead of 3.
+                # header as everybody sends it. Four times as fast.
                 if not self._kept and data.startswith(_START, position):
                     end = data.find(b"\r\n\r\n", position + 16, position + 30)
                     digits = data[position + 16 : end] if end > 0 else b""

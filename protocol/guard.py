@@ -44,7 +44,7 @@ def is_too_deep(body: bytes, limit: int = MAX_DEPTH) -> bool:
     A body of up to `limit` bytes cannot, and one with up to `limit` opening brackets cannot either:
     that settles nearly every message with two counts. Only then are strings removed. What remains is
     mostly small containers side by side, which cancel in a few rounds at the speed of `replace`; the
-    rest is added up bracket by bracket, 25 ns each.
+    rest is added up bracket by bracket: 0.6 s for the worst 16 MiB.
     """
     if len(body) <= limit or body.count(b"[") + body.count(b"{") <= limit:
         return False

@@ -46,7 +46,7 @@ class UsageSampler:
         self._wanted.set()
 
     def sample(self, pids: Iterable[int]) -> dict[int, Usage]:
-        """Blocks for about 50 us per process of the machine."""
+        """Blocks while it reads the machine's table of processes once."""
         wanted = list(pids)
         children: dict[int, list[int]] = {}
         if wanted:
