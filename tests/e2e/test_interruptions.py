@@ -54,7 +54,16 @@ def test_control_c_at_any_moment_is_no_traceback(daemon: Daemon) -> None:
             begun.wait(after_s)
         except subprocess.TimeoutExpired:
             begun.send_signal(signal.SIGINT)
+        for _ in range(5):
+            try:
+                begun.wait(2)
+                break
+            except subprocess.TimeoutExpired:
+                # Python drops an interrupt that meets one of its own callbacks while it imports, and a
+                # person presses the keys again.
+                begun.send_signal(signal.SIGINT)
         code, _, said = end(begun)
         # earlier than our first line, Python itself is what is interrupted
-        assert code == 130 or b"site" in said or b"frozen" in said or code == -signal.SIGINT
+        interrupted = b"site" in said or b"frozen" in said or b"Exception ignored" in said
+        assert code == 130 or interrupted or code == -signal.SIGINT
     eventually(lambda: daemon.plugin("tester")["calls"]["in_flight"] == 0)
