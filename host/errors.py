@@ -7,8 +7,10 @@ calls, OB5xx limits and quarantine, OB6xx wire, OB7xx daemon. Each has a page, `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
+
+from protocol.contract import nearest
 
 
 class OutboardError(Exception):
@@ -199,3 +201,10 @@ class DaemonRefused(OutboardError):
 
     code = "OB702"
     exit_code = 7
+
+
+def not_found(name: str, known: Iterable[str]) -> PluginNotFound:
+    """The error for a plugin that is not there, with the one that was probably meant."""
+    close = nearest(name, known)
+    hint = f"did you mean `{close}`?" if close else "outboard status lists the plugins"
+    return PluginNotFound(f"there is no plugin `{name}`", hint=hint, plugin=None)

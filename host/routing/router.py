@@ -21,7 +21,6 @@ from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
-from protocol.contract import nearest
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
@@ -45,7 +44,7 @@ class Router:
         """
         supervisor = self._plugins.get(plugin)
         if supervisor is None:
-            raise not_found(plugin, self._plugins)
+            raise errors.not_found(plugin, self._plugins)
         if belongs_to_protocol(method):
             raise _not_callable(plugin, method)
         started_at = self._driver.now()
@@ -163,13 +162,6 @@ class Router:
                 elapsed_ms=round((self._driver.now() - started_at) * 1000, 3),
             )
         )
-
-
-def not_found(name: str, known: Mapping[str, object]) -> errors.PluginNotFound:
-    """The error for a plugin that is not there, with the one that was probably meant."""
-    close = nearest(name, known)
-    hint = f"did you mean `{close}`?" if close else "outboard status lists the plugins"
-    return errors.PluginNotFound(f"there is no plugin `{name}`", hint=hint, plugin=None)
 
 
 def _not_callable(plugin: str, method: str) -> errors.MethodNotFound:

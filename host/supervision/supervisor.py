@@ -74,6 +74,11 @@ class Supervisor:
         return self._generation
 
     @property
+    def starts_by_itself(self) -> bool:
+        """Without being called or asked to."""
+        return self.policy.start_mode == "eager" and self.policy.enabled
+
+    @property
     def is_expected(self) -> bool:
         """Whether it ought to be running: not one that was stopped, nor a lazy one that nobody called."""
         if self.life.state is State.DISABLED:
