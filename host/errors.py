@@ -115,6 +115,13 @@ class PluginQuarantined(PluginUnavailable):
     code = "OB501"
 
 
+class PluginDisabled(OutboardError):
+    """An operator, or the configuration, keeps the plugin from running."""
+
+    code = "OB502"
+    exit_code = 7
+
+
 class PluginCrashed(OutboardError):
     """The plugin's process, or the connection to it, ended while the call was in flight."""
 

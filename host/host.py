@@ -30,12 +30,14 @@ from host.config.load import load_config
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
 from host.observability.lag import LoopLag
-from host.observability.snapshot import HostStatus, Status
+from host.observability.snapshot import HostStatus, Status, Why
 from host.process.deadlines import Deadlines
 from host.process.driver import AsyncioDriver
 from host.routing.router import Router
 from host.supervision.generation import Surroundings
-from host.supervision.report import report
+from host.supervision.operator import Operator
+from host.supervision.plan import Plan
+from host.supervision.report import explain, report
 from host.supervision.states import State
 from host.supervision.tree import SupervisorTree
 from host.supervision.usage import UsageSampler
@@ -47,7 +49,8 @@ class Host:
     """Starts, supervises and calls plugins.
 
     `plugins`: folders to look for plugins in, or plugins themselves. `config`: an `outboard.toml`.
-    `data_dir`: where each plugin's own folder is made.
+    `data_dir`: where each plugin's own folder is made. `state_file`: where it is kept which plugins are
+    disabled, removed, added or quarantined, for the next host; without it nothing is kept.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -59,9 +62,11 @@ class Host:
         config: _Path | None = None,
         plugins: Sequence[_Path] = (),
         data_dir: _Path | None = None,
+        state_file: _Path | None = None,
     ) -> None:
         self._config_file = Path(config) if config is not None else None
         self._folders = [Path(folder) for folder in plugins]
+        self._state_file = Path(state_file) if state_file is not None else None
         self._data_root = str(data_dir) if data_dir is not None else _default_data_root()
         self._bus = Bus()
         self._usage = UsageSampler()
@@ -96,7 +101,9 @@ class Host:
             instance=uuid.uuid4().hex[:8],
             data_root=self._data_root,
         )
-        tree = self._tree = SupervisorTree(config, self._config_file, self._folders, around, self._bus)
+        tree = self._tree = SupervisorTree(
+            config, self._config_file, self._folders, around, self._bus, memory_file=self._state_file
+        )
         self._router = Router(tree.plugins, self._driver, self._bus)
         self._started_at = time.monotonic()
         self._tasks = anyio.create_task_group()
@@ -182,17 +189,52 @@ class Host:
         """Stops a plugin and forgets it. Raises PluginNotFound."""
         await self._entered.remove(name)
 
+    async def reload(self, *, dry_run: bool = False) -> Plan:
+        """Reads configuration, folders and manifests again and makes it so; returns what changed.
+
+        `dry_run` only says what would change. Raises ConfigError, and then nothing was changed.
+        """
+        return await self._entered.reload(dry_run=dry_run)
+
     async def start(self, name: str) -> None:
-        """Starts a plugin and waits until it runs, or does not. Raises PluginNotFound, PluginUnavailable."""
-        await self._entered.start(name)
+        """Starts a plugin and waits until it runs, or does not.
+
+        Raises:
+            PluginNotFound, PluginDisabled, PluginUnavailable.
+        """
+        await Operator(self._entered).start(name)
 
     async def stop(self, name: str) -> None:
         """Stops a plugin; it stays stopped. Raises PluginNotFound."""
-        await self._entered.stop(name)
+        await Operator(self._entered).stop(name)
 
     async def restart(self, name: str) -> None:
-        """A new process, with a clean record. Raises PluginNotFound, PluginUnavailable."""
-        await self._entered.restart(name)
+        """A new process, with a clean record. Raises PluginNotFound, PluginDisabled, PluginUnavailable."""
+        await Operator(self._entered).restart(name)
+
+    async def release(self, name: str) -> bool:
+        """Clears the record of a plugin that is held back, and starts it; False if it was not.
+
+        Raises:
+            PluginNotFound, PluginDisabled, PluginUnavailable.
+        """
+        return await Operator(self._entered).release(name)
+
+    async def enable(self, name: str) -> bool:
+        """Lets a plugin run again, and starts it if it is eager; False if it was enabled already.
+
+        Raises:
+            PluginNotFound, PluginUnavailable.
+        """
+        return await Operator(self._entered).enable(name)
+
+    async def disable(self, name: str) -> bool:
+        """Stops a plugin and keeps it from running until it is enabled; False if it was disabled already.
+
+        Raises:
+            PluginNotFound.
+        """
+        return await Operator(self._entered).disable(name)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -218,6 +260,10 @@ class Host:
             problems=[str(problem) for problem in tree.problems],
         )
         return Status(host=host, plugins=reports)
+
+    def why(self, name: str) -> Why:
+        """Why a plugin is as it is, with how its processes ended. Raises PluginNotFound."""
+        return explain(self._entered.known(name), now=self._driver.now())
 
     def schema_of(self, plugin: str, method: str) -> dict[str, Any] | None:
         """JSON Schema of a method's params, if the plugin has given one. Raises PluginNotFound."""

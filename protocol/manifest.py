@@ -61,6 +61,9 @@ class RestartTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     period: Duration | None = None
     backoff_min: Duration | None = None
     backoff_max: Duration | None = None
+    probe_min: Duration | None = None
+    """A quarantined plugin is left alone for so long, then started once to see; doubles up to `probe_max`."""
+    probe_max: Duration | None = None
 
 
 class HealthTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -18,11 +18,15 @@ LONG_S = 330.0
 def _do(verb: str, done: str, name: str, as_json: bool, socket: str, then: str) -> None:
     with Client(socket) as daemon:
         daemon.ask(verb, {"name": name}, timeout=LONG_S)
+    _tell(name, done, as_json, then.format(name=name))
+
+
+def _tell(name: str, done: str, as_json: bool, then: str, **more: object) -> None:
     if as_json:
-        print_json({"ok": True, "name": name})
+        print_json({"ok": True, "name": name, **more})
         return
     click.echo(f"{name} {done}")
-    print_next(then.format(name=name))
+    print_next(then)
 
 
 @click.command()
@@ -59,6 +63,42 @@ def restart(name: str, as_json: bool, socket: str) -> None:
 def remove(name: str, as_json: bool, socket: str) -> None:
     """Stop a plugin and forget it; its files stay where they are."""
     _do("remove", "is removed", name, as_json, socket, "outboard status")
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@socket_option
+def release(name: str, as_json: bool, socket: str) -> None:
+    """Clear the record of a plugin that is quarantined or held back otherwise, and start it."""
+    with Client(socket) as daemon:
+        told = msgspec.json.decode(daemon.ask("release", {"name": name}, timeout=LONG_S))
+    done = "is released and runs" if told["changed"] else f"is not held back: it is {told['state']}"
+    _tell(name, done, as_json, f"outboard status {name}", changed=told["changed"])
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@socket_option
+def enable(name: str, as_json: bool, socket: str) -> None:
+    """Let a plugin that was disabled run again, and start it unless it is lazy."""
+    with Client(socket) as daemon:
+        told = msgspec.json.decode(daemon.ask("enable", {"name": name}, timeout=LONG_S))
+    done = "is enabled" if told["changed"] else "was enabled already"
+    _tell(name, done, as_json, f"outboard status {name}", changed=told["changed"])
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@socket_option
+def disable(name: str, as_json: bool, socket: str) -> None:
+    """Stop a plugin and keep it from running, under later daemons too, until it is enabled."""
+    with Client(socket) as daemon:
+        told = msgspec.json.decode(daemon.ask("disable", {"name": name}, timeout=LONG_S))
+    done = "is disabled" if told["changed"] else "was disabled already"
+    _tell(name, done, as_json, f"outboard enable {name}", changed=told["changed"])
 
 
 @click.command()

@@ -36,7 +36,7 @@ def status(name: str | None, as_json: bool, socket: str) -> None:
     with Client(socket) as daemon:
         raw = daemon.ask("status", {"name": name})
     seen = msgspec.json.decode(raw)
-    down = [plugin for plugin in seen["plugins"] if plugin["expected"] and plugin["state"] not in SERVING]
+    down = [plugin for plugin in seen["plugins"] if is_down(plugin)]
     if as_json:
         print_json(seen)
     elif name is not None:
@@ -45,7 +45,7 @@ def status(name: str | None, as_json: bool, socket: str) -> None:
         click.echo(overview(seen))
     if not as_json:
         if down:
-            print_next(f"outboard status {down[0]['name']}" if name is None else f"outboard logs {name}")
+            print_next(f"outboard why {down[0]['name']}")
         elif name is not None:
             print_next(f"outboard call {name} {(seen['plugins'][0]['methods'] or ['METHOD'])[0]} KEY=VALUE")
         elif seen["plugins"]:
@@ -53,6 +53,11 @@ def status(name: str | None, as_json: bool, socket: str) -> None:
         else:
             print_next("outboard add PATH")
     sys.exit(3 if down else 0)
+
+
+def is_down(plugin: dict[str, Any]) -> bool:
+    """Whether it ought to run and does not; one that has just crashed has to stay up to be believed."""
+    return plugin["expected"] and (plugin["state"] not in SERVING or plugin["substate"] == "probation")
 
 
 def overview(seen: dict[str, Any]) -> str:

@@ -41,6 +41,9 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     period_s: float = 300.0
     backoff_min_s: float = 0.1
     backoff_max_s: float = 30.0
+    probe_min_s: float = 600.0
+    """So long a quarantined plugin is left alone before one start is tried; doubles each time."""
+    probe_max_s: float = 21600.0
 
     ping_interval_s: float = 5.0
     ping_timeout_s: float = 5.0
@@ -68,6 +71,8 @@ POLICY_KEYS: dict[str, tuple[str, str]] = {
     "period_s": ("restart", "period"),
     "backoff_min_s": ("restart", "backoff_min"),
     "backoff_max_s": ("restart", "backoff_max"),
+    "probe_min_s": ("restart", "probe_min"),
+    "probe_max_s": ("restart", "probe_max"),
     "ping_interval_s": ("health", "interval"),
     "ping_timeout_s": ("health", "timeout"),
     "ping_misses": ("health", "misses"),
@@ -80,8 +85,8 @@ POLICY_KEYS: dict[str, tuple[str, str]] = {
 """Which table and key of a file settles each field of a policy."""
 
 _POSITIVE = (
-    *("period_s", "backoff_min_s", "backoff_max_s", "ping_interval_s", "ping_timeout_s"),
-    *("start_timeout_s", "idle_stop_s"),
+    *("period_s", "backoff_min_s", "backoff_max_s", "probe_min_s", "probe_max_s"),
+    *("ping_interval_s", "ping_timeout_s", "start_timeout_s", "idle_stop_s"),
 )
 
 

@@ -27,6 +27,10 @@ class Named(msgspec.Struct, kw_only=True):
     name: str
 
 
+class Reload(msgspec.Struct, kw_only=True):
+    dry_run: bool = False
+
+
 class Path(msgspec.Struct, kw_only=True):
     path: str
 
@@ -62,12 +66,30 @@ class Commands:
             "start": (Named, lambda params: host.start(params.name)),
             "stop": (Named, lambda params: host.stop(params.name)),
             "restart": (Named, lambda params: host.restart(params.name)),
+            "release": (Named, self.release),
+            "enable": (Named, self.enable),
+            "disable": (Named, self.disable),
+            "why": (Named, self.why),
+            "reload": (Reload, lambda params: host.reload(dry_run=params.dry_run)),
             "add": (Path, self.add),
             "remove": (Named, lambda params: host.remove(params.name)),
         }
 
     async def status(self, params: Maybe) -> Any:
         return self._host.status(params.name)
+
+    async def why(self, params: Named) -> Any:
+        return self._host.why(params.name)
+
+    async def release(self, params: Named) -> Any:
+        released = await self._host.release(params.name)
+        return {"changed": released, "state": self._host.why(params.name).state}
+
+    async def enable(self, params: Named) -> Any:
+        return {"changed": await self._host.enable(params.name)}
+
+    async def disable(self, params: Named) -> Any:
+        return {"changed": await self._host.disable(params.name)}
 
     async def logs(self, params: Tail) -> Any:
         if params.name is not None:

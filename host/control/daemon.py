@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import anyio.abc
@@ -33,6 +34,13 @@ def default_plugin_folder() -> str:
 def default_log_file() -> str:
     base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(base, "outboard", "log", "outboard.jsonl")
+
+
+def default_state_file(socket: str) -> str:
+    """What outlives a daemon, of each socket's own: two daemons of one user are not one."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    name = quote(os.path.abspath(socket), safe="")[-200:]
+    return os.path.join(base, "outboard", f"plugins-{name}.json")
 
 
 def run(
@@ -73,7 +81,7 @@ class _Daemon:
     async def main(self) -> None:
         lock = _only_one(self._socket)
         ring = Ring()
-        host = Host(config=self._config, plugins=self._plugins)
+        host = Host(config=self._config, plugins=self._plugins, state_file=default_state_file(self._socket))
         host.mode = "daemon"
         host.socket = self._socket
         host.on_event(ring)

@@ -1,25 +1,10 @@
-"""Catalogs compared, and the order in which plugins start. Pure.
-
-A plugin is the same while its name, its place and all that its manifest says are the same.
-"""
+"""The order in which plugins start, so that whatever one requires is there before it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import msgspec
-
-from host.discovery.validate import Candidate
-
-__all__ = ["CatalogDiff", "RequirementCycle", "diff", "start_order"]
-
-
-class CatalogDiff(msgspec.Struct, frozen=True):
-    """By name, sorted. Of what changed, the new candidate; of what was removed, the old one."""
-
-    added: tuple[Candidate, ...] = ()
-    changed: tuple[Candidate, ...] = ()
-    removed: tuple[Candidate, ...] = ()
+__all__ = ["RequirementCycle", "start_order"]
 
 
 class RequirementCycle(ValueError):
@@ -28,21 +13,6 @@ class RequirementCycle(ValueError):
     def __init__(self, cycle: tuple[str, ...]) -> None:
         super().__init__(f"plugins require each other: {' -> '.join(cycle)}")
         self.cycle = cycle
-
-
-def diff(old: Iterable[Candidate], new: Iterable[Candidate]) -> CatalogDiff:
-    """What turns the catalog `old` into `new`; names are unique in each, as `scan` sees to."""
-    before = {candidate.name: candidate for candidate in sorted(old, key=_name)}
-    after = {candidate.name: candidate for candidate in sorted(new, key=_name)}
-    return CatalogDiff(
-        added=tuple(candidate for name, candidate in after.items() if name not in before),
-        changed=tuple(
-            candidate
-            for name, candidate in after.items()
-            if name in before and _content(candidate) != _content(before[name])
-        ),
-        removed=tuple(candidate for name, candidate in before.items() if name not in after),
-    )
 
 
 def start_order(requires: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -85,12 +55,3 @@ def _cycle_in(waiting: Mapping[str, set[str]]) -> tuple[str, ...]:
     first = cycle.index(min(cycle))  # the same cycle reads the same wherever it was entered
     cycle = cycle[first:] + cycle[:first]
     return (*cycle, cycle[0])
-
-
-def _name(candidate: Candidate) -> str:
-    return candidate.name
-
-
-def _content(candidate: Candidate) -> bytes:
-    """Text, not values: `1`, `1.0` and `true` are equal in Python, and not to a plugin."""
-    return msgspec.json.encode(candidate, enc_hook=float, order="deterministic")

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from host.observability.causes import Cause
+
 
 class StateChanged(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
     """A plugin entered a state. One event a change, with the reason a person reads."""
@@ -17,6 +19,8 @@ class StateChanged(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
     reason: str
     generation: int
     pid: int | None = None
+    cause: Cause | None = None
+    """How the generation ended, if that is what changed the state."""
     at: float = msgspec.field(default_factory=time.time)
 
 

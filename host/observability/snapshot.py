@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from host.observability.causes import Cause
+
 
 class Calls(msgspec.Struct, frozen=True, kw_only=True):
     ok: int
@@ -33,6 +35,10 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     description: str
     state: str
+    substate: str | None
+    """`probation`: it serves, and crashed so recently that nobody should rely on it yet."""
+    stuck: bool
+    """Whether it was killed and is still there."""
     reason: str | None
     since: float
     """Unix time of the last change of state."""
@@ -71,6 +77,41 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     problems: list[str]
     """Manifests and folders that cannot be used."""
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """A state that a plugin was in."""
+
+    at: float
+    """Since when; Unix time."""
+    state: str
+    reason: str
+    generation: int
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a plugin is as it is: what `outboard why --json` prints. Lists are newest first."""
+
+    schema: int = 1
+    name: str
+    state: str
+    substate: str | None
+    reason: str | None
+    since: float
+    expected: bool
+    generation: int
+    next_start_in_s: float | None
+    """When it is tried again by itself; null if it is not."""
+    fix: str | None
+    """What the newest cause says about mending it."""
+    causes: list[Cause]
+    """How its generations ended."""
+    history: list[Changed]
+    stderr: list[str]
+    """The last lines of the process that is there, or was last."""
+    next: list[str]
+    """Commands that may help, the most likely first."""
+    file: str
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ import msgspec
 
 import protocol
 from host.discovery.validate import Candidate
-from host.process.diagnose import what_is_missing
+from host.observability.causes import Kind
+from host.process.diagnose import missing_module
 from host.process.link import Link
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import (
@@ -22,12 +23,26 @@ from protocol.lifecycle import (
 
 
 class HandshakeRefused(Exception):
-    """The plugin and this host do not fit each other. `retry` is False if trying again cannot help."""
+    """The plugin and this host do not fit each other. `retry` is False if trying again cannot help.
 
-    def __init__(self, reason: str, *, retry: bool) -> None:
+    `traceback` is what the plugin tells of an exception in its own code, in lines.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retry: bool,
+        kind: Kind = "refused",
+        fix: str | None = None,
+        traceback: list[str] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry = retry
+        self.kind: Kind = kind
+        self.fix = fix
+        self.traceback = traceback or []
 
 
 async def initialize(
@@ -95,4 +110,9 @@ def _refusal(error: RpcError) -> HandshakeRefused:
         return HandshakeRefused(f"configuration refused: {error.message}", retry=False)
     if data.get("type") == "SystemExit" and data.get("message") == "78":  # its code, when it was imported
         return HandshakeRefused("it says its configuration is wrong (exit code 78)", retry=False)
-    return HandshakeRefused(what_is_missing(error.message) or error.message, retry=True)
+    trace = data.get("traceback")
+    lines = trace.splitlines() if isinstance(trace, str) else []
+    if missing := missing_module(error.message):
+        return HandshakeRefused(missing.text, retry=True, kind=missing.kind, fix=missing.fix, traceback=lines)
+    kind: Kind = "exception" if data.get("type") else "refused"
+    return HandshakeRefused(error.message, retry=True, kind=kind, traceback=lines)

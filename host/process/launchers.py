@@ -16,6 +16,7 @@ import msgspec
 import plugin_sdk
 from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
+from host.observability.causes import Kind
 
 INHERITED = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SYSTEMROOT")
 _BOOT = str(Path(plugin_sdk.__file__).with_name("boot.py"))
@@ -29,6 +30,11 @@ class LaunchSpec(msgspec.Struct, frozen=True):
 
 class CannotLaunch(Exception):
     """It cannot be started as things are, which is nobody's crash: a program is missing, say."""
+
+    def __init__(self, reason: str, *, kind: Kind = "missing-program", fix: str | None = None) -> None:
+        super().__init__(reason)
+        self.kind: Kind = kind
+        self.fix = fix
 
 
 def launch_spec(
@@ -48,7 +54,8 @@ def launch_spec(
     if run.dependencies:
         raise CannotLaunch(
             f"environment: it asks for {', '.join(run.dependencies)}, and this version builds no "
-            "environments: install them yourself, name that interpreter in [run] command, and list none"
+            "environments: install them yourself, name that interpreter in [run] command, and list none",
+            kind="environment",
         )
     if run.python is not None:
         # -P: no folder of the author's on the path before our own modules are loaded.
@@ -66,14 +73,15 @@ def _find(program: str, folder: str, path: str | None) -> str:
     if "/" in program:
         if os.access(local, os.X_OK):
             return os.path.abspath(local)
-        raise CannotLaunch(
-            f"{program} is not an executable file in {folder}"
-            if os.path.exists(local)
-            else f"{program} is not there (looked in {folder})"
-        )
+        if os.path.exists(local):
+            raise CannotLaunch(f"{program} is not an executable file in {folder}", fix=f"chmod +x {local}")
+        raise CannotLaunch(f"{program} is not there (looked in {folder})", fix="mend [run] command")
     found = shutil.which(program, path=path)
     if found is None:
-        raise CannotLaunch(f"`{program}` is not installed, or not on the PATH")
+        raise CannotLaunch(
+            f"`{program}` is not installed, or not on the PATH",
+            fix=f"install {program}, or give its whole path in [run] command",
+        )
     return found
 
 

@@ -68,6 +68,8 @@ class Link:
         """Wakes the plugin's second reader; set once the plugin has announced the feature."""
         self.tells_deadlines = False
         """Whether the plugin wants to know how much time each call has."""
+        self.interrupted: list[str] = []
+        """Methods of the calls that the end of the connection cut off, the oldest first."""
         self._driver = driver
         self._deadlines = deadlines
         self._write_fd = write_fd
@@ -177,6 +179,7 @@ class Link:
                 self._fail(event.call, Expired())
                 self._see_that_it_reads()
             elif type(event) is events.Lost:
+                self.interrupted.append(event.call.method)
                 self._fail(event.call, Lost(event.reason))
             else:
                 self._on_event(event)

@@ -77,11 +77,15 @@ class StderrReader:
             self.tail.append(text)
             self._on_line(text)
 
-    def close(self) -> None:
-        """Reads what is there, at most a pipe's worth, and lets go. Somebody else may hold the pipe."""
+    def drain(self) -> None:
+        """Reads what is there, at most a pipe's worth: somebody else may hold the pipe and write on."""
         for _ in range(16):
             if not self._read():
                 break
+
+    def close(self) -> None:
+        """Reads what is there and lets go."""
+        self.drain()
         self._driver.remove_reader(self._fd)
         os.close(self._fd)
         if self._unfinished:

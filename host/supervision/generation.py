@@ -1,14 +1,15 @@
 """One life of a plugin's process, from spawn to reaped, in one task.
 
 Whatever happens, it ends with exactly one event for the machine: `NotNow`, `Unfit` or `Ended`; `Started`
-may come before. It owns the child and lets go of it only when it has been reaped.
+may come before. It owns the child and lets go of it only when it has been reaped. Inside, an end is a
+`Verdict`; it becomes the event once everything is over.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import signal
+import time
 from collections.abc import Callable
 
 import anyio
@@ -18,27 +19,29 @@ from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
 from host.process import handshake
 from host.process.deadlines import Deadlines
-from host.process.diagnose import why_it_ended
+from host.process.diagnose import diagnose
 from host.process.driver import Driver
 from host.process.exits import Exit
 from host.process.handshake import HandshakeRefused
 from host.process.launchers import CannotLaunch, LaunchSpec, launch_spec
 from host.process.link import Expired, Link, Lost
+from host.process.oom import oom_kills
 from host.process.spawn import Child, spawn
 from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
 from host.supervision import machine
 from host.supervision.health import wait_unresponsive
-from host.supervision.voice import OnLog, Voice, one_line
-from protocol.errors import ErrorCode, Refusal, Refused, RpcError
+from host.supervision.verdict import Verdict, event_of, from_exit, refused_to_start
+from host.supervision.voice import OnLog, Voice
+from protocol.errors import Refusal, Refused, RpcError
 from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
 from protocol.session import Session
 
 REAP_S = 5.0
 PATIENCE_S = 0.5
 STACK_S = 0.5
-SHORTEST_RETRY_S = 0.5
-LONGEST_RETRY_S = 3600.0
+LAUNCH_AGAIN_S = 30.0
+"""When a missing program, say, is looked for again."""
 SLOT_S = 2.0
 """How long a start waits for others to get through their handshake. They may hang; it may not."""
 
@@ -72,9 +75,10 @@ class Generation:
         self.child: Child | None = None
         self.provides = Provides()
         self.voice = Voice(on_log, around.driver.now)
-        self.last_exit: Exit | None = None
+        self._killed = False
         self._candidate = candidate
-        self._policy = policy
+        self.policy = policy
+        """What holds now; a reload may change it."""
         self._around = around
         self._post = post
         self._stderr: StderrReader | None = None
@@ -104,15 +108,15 @@ class Generation:
         try:
             await self._wait_for_slot()
             if self._stop_asked.is_set():
-                self._post(machine.Ended(self.number, "stopped before it was started"))
-                return
-            started = await self._start()
-            if started is not None:
-                self._post(started)
-            if not isinstance(started, machine.Unfit | machine.NotNow | machine.Ended):
-                self._post(await self._serve())
+                verdict: Verdict | None = Verdict(kind="asked", text="stopped before it was started")
+            else:
+                verdict = await self._start()
+                if verdict is None and not self._stop_asked.is_set():
+                    self._post(machine.Started(self.number))
+            self._post(self._last_word(verdict or await self._serve()))
         except Exception as error:  # a slip of ours must cost one plugin, and never the host
-            self._post(self._ended(f"the host's own fault: {type(error).__name__}: {error}"))
+            text = f"the host's own fault: {type(error).__name__}: {error}"
+            self._post(self._last_word(Verdict(kind="host-fault", text=text)))
         finally:
             self._give_slot_back()
             self._let_go()
@@ -133,18 +137,25 @@ class Generation:
 
     # -- up ------------------------------------------------------------------------------------
 
-    async def _start(self) -> machine.Event | None:
-        """Up to running. `Started`, or the event that says why not, with the child gone."""
+    async def _start(self) -> Verdict | None:
+        """Up to running: None, also if a stop was asked for meanwhile. Else why not, with the child gone."""
         try:
+            self._oom_kills = oom_kills()
             self.child = spawn(self._launch_spec(), self._around.driver)
         except CannotLaunch as problem:
-            return machine.NotNow(self.number, str(problem), 30.0)
+            return Verdict(
+                becomes=machine.NotNow,
+                kind=problem.kind,
+                text=str(problem),
+                fix=problem.fix,
+                retry_after_s=LAUNCH_AGAIN_S,
+            )
         except OSError as error:
-            return self._ended(f"it could not be spawned: {error.strerror or error}")
+            return Verdict(kind="not-spawned", text=f"it could not be spawned: {error.strerror or error}")
         link = self.link = self._open_link(self.child)
-        deadline = self._around.driver.now() + self._policy.start_timeout_s
+        deadline = self._around.driver.now() + self.policy.start_timeout_s
         doing = "answered initialize"
-        outcome: machine.Event | None = None
+        verdict: Verdict | None = None
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._cancel_when_stopped, scope)
@@ -158,30 +169,37 @@ class Generation:
                     doing = "finished starting"
                     await handshake.start(link, deadline=deadline)
                     tasks.cancel_scope.cancel()
-                    return machine.Started(self.number)
+                    return None
                 except HandshakeRefused as refused:
-                    kind = self._ended if refused.retry else self._unfit
-                    outcome = kind(refused.reason)
+                    verdict = Verdict(
+                        becomes=machine.Ended if refused.retry else machine.Unfit,
+                        kind=refused.kind,
+                        text=refused.reason,
+                        fix=refused.fix,
+                        traceback=refused.traceback,
+                    )
                 except RpcError as error:
-                    outcome = self._refused_to_start(error)
+                    verdict = refused_to_start(error)
                 except Expired:
-                    outcome = self._ended(f"it had not {doing} after {self._policy.start_timeout_s:g} s")
+                    text = f"it had not {doing} after {self.policy.start_timeout_s:g} s"
+                    verdict = Verdict(kind="start-timeout", text=text)
                 except Lost:
-                    outcome = None
+                    pass
                 except Refused as refused:
                     # CLOSED: it ended between two of our words. Else its settings are what cannot be sent.
                     if refused.reason is not Refusal.CLOSED:
-                        outcome = self._unfit(f"it cannot be told its settings: {refused}")
+                        text = f"it cannot be told its settings: {refused}"
+                        verdict = Verdict(becomes=machine.Unfit, kind="refused", text=text)
                 tasks.cancel_scope.cancel()
         if self._stop_asked.is_set():
             return None  # `_serve` takes it down the ladder
-        if outcome is None:
-            outcome = await self._account_for_end(before=doing)
-        elif isinstance(outcome, machine.NotNow):
+        if verdict is None:
+            return await self._account_for_end(before=doing)
+        if verdict.becomes is machine.NotNow:
             await self._ladder()
         else:
             await self._kill_and_reap()
-        return outcome
+        return verdict
 
     def _launch_spec(self) -> LaunchSpec:
         around = self._around
@@ -189,7 +207,7 @@ class Generation:
         os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
         return launch_spec(
             self._candidate,
-            self._policy,
+            self.policy,
             instance=f"{around.instance}:{self.name}:{self.number}",
             data_dir=self._data_dir,
             inherited=os.environ,
@@ -218,21 +236,8 @@ class Generation:
             cache_dir=os.path.join(self._data_dir, "cache"),
         )
         return await handshake.initialize(
-            link, self._candidate, identity, self._policy.settings, deadline=deadline
+            link, self._candidate, identity, self.policy.settings, deadline=deadline
         )
-
-    def _refused_to_start(self, error: RpcError) -> machine.Event | None:
-        """None if its start code chose to exit: the exit code, a moment behind, says more."""
-        if isinstance(error.data, dict) and error.data.get("type") == "SystemExit":
-            return None
-        if error.code == ErrorCode.NOT_READY:
-            data = error.data if isinstance(error.data, dict) else {}
-            after = data.get("retry_after_ms")
-            retry_after_s = 5.0
-            if isinstance(after, int | float) and after >= 0:
-                retry_after_s = max(SHORTEST_RETRY_S, min(after, LONGEST_RETRY_S * 1000) / 1000)
-            return machine.NotNow(self.number, one_line(f"not ready: {error.message}"), retry_after_s)
-        return self._ended(f"its start code failed: {error.message}")
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._stop_asked.wait()
@@ -240,7 +245,7 @@ class Generation:
 
     # -- while it runs ---------------------------------------------------------------------------
 
-    async def _serve(self) -> machine.Event:
+    async def _serve(self) -> Verdict:
         """Until it is gone, for whatever reason."""
         assert self.child is not None
         assert self.link is not None
@@ -249,16 +254,7 @@ class Generation:
         async with anyio.create_task_group() as tasks:
 
             async def until_unresponsive() -> None:
-                policy = self._policy
-                reasons.append(
-                    await wait_unresponsive(
-                        link,
-                        self._around.driver,
-                        interval_s=policy.ping_interval_s,
-                        timeout_s=policy.ping_timeout_s,
-                        misses=policy.ping_misses,
-                    )
-                )
+                reasons.append(await wait_unresponsive(link, self._around.driver, lambda: self.policy))
                 tasks.cancel_scope.cancel()
 
             async def until(event: anyio.Event) -> None:
@@ -271,25 +267,28 @@ class Generation:
             tasks.start_soon(until, self.voice.broken)
         if self.child.exit is None and self._stop_asked.is_set():
             await self._ladder()
-            return self._ended("stopped")
+            killed = "; it heeded neither shutdown nor SIGTERM, and was killed" if self._killed else ""
+            return Verdict(kind="asked", text=f"stopped{killed}")
         if reasons:
             self.child.signal(signal.SIGABRT)  # Python prints every thread's stack
             with anyio.move_on_after(STACK_S):
                 await self.child.exited.wait()
+            self._killed = True
             await self._kill_and_reap()
-            return self._ended(reasons[0])
+            return Verdict(kind="unresponsive", text=reasons[0])
         return await self._account_for_end(before="")
 
     async def _ladder(self) -> None:
         assert self.child is not None
         assert self.link is not None
-        grace = Grace(drain_s=self._policy.stop_timeout_s)
+        grace = Grace(drain_s=self.policy.stop_timeout_s)
         await stop(self.child, self.link, self._around.driver, grace)
+        self._killed = self.child.exit is None or self.child.exit.signal == "SIGKILL"
         await self._kill_and_reap()
 
     # -- down ------------------------------------------------------------------------------------
 
-    async def _account_for_end(self, *, before: str) -> machine.Event:
+    async def _account_for_end(self, *, before: str) -> Verdict:
         """Waits a moment for it to end by itself, sees to it, and says which it was."""
         assert self.child is not None
         with anyio.move_on_after(0 if self.voice.fault else PATIENCE_S):
@@ -297,15 +296,19 @@ class Generation:
         by_itself = self.child.exit is not None
         await self._kill_and_reap()
         if by_itself and not self.voice.fault:
-            return self._explained(before=before)
-        return self._ended(self.voice.fault or "it closed its output and went on running")
+            return self._ended_as(self.child.exit, before=before)
+        return Verdict(
+            kind="broken-wire", text=self.voice.fault or "it closed its output and went on running"
+        )
 
     async def _kill_and_reap(self) -> None:
         assert self.child is not None
+        self._killed = self._killed or self.child.exit is None
         self.child.kill()  # what is left of its group, if it is gone itself
         with anyio.move_on_after(REAP_S, shield=True):
             await self.child.exited.wait()
-        self.last_exit = self.child.exit
+        if self._stderr is not None:
+            self._stderr.drain()  # its last words, which say why
 
     def _let_go(self) -> None:
         if self.child is not None and self.child.exit is None:
@@ -315,22 +318,25 @@ class Generation:
         if self.link is not None:
             self.link.close()
 
-    def _ended(self, reason: str) -> machine.Ended:
-        return machine.Ended(self.number, one_line(reason), luck=random.random())
+    def _ended_as(self, exit: Exit | None, *, before: str) -> Verdict:
+        kills = oom_kills()
+        runs_sdk = self._candidate.manifest.run.python is not None
+        oom_killed = kills is not None and self._oom_kills is not None and kills > self._oom_kills
+        found = diagnose(exit, self.stderr_tail, before=before, runs_sdk=runs_sdk, oom_killed=oom_killed)
+        return from_exit(exit, found)
 
-    def _unfit(self, reason: str) -> machine.Unfit:
-        return machine.Unfit(self.number, one_line(reason))
-
-    def _explained(self, *, before: str) -> machine.Event:
-        assert self.child is not None
-        exit = self.child.exit
-        reason = why_it_ended(exit, self.stderr_tail, before=before)
-        if exit is not None and exit.code == 78:
-            return self._unfit(f"it says its configuration is wrong ({reason})")
-        if exit is not None and exit.code == 75:
-            return machine.NotNow(self.number, reason)
-        clean = exit is not None and exit.is_clean
-        return machine.Ended(self.number, reason, clean=clean, luck=random.random())
+    def _last_word(self, verdict: Verdict) -> machine.Event:
+        """The event for `verdict`, with everything that is known of this end."""
+        child, link = self.child, self.link
+        return event_of(
+            verdict,
+            generation=self.number,
+            exit=child.exit if child is not None else None,
+            killed_by_host=self._killed,
+            up_s=None if child is None else round(time.time() - child.started_at, 3),
+            in_flight=[] if link is None else link.interrupted,
+            stderr=self.stderr_tail,
+        )
 
     def _nudge(self) -> None:
         if self.child is not None:

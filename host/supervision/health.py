@@ -6,8 +6,11 @@ an interval (the host was stopped, the machine slept), the round is skipped: the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
+from host.config.effective import PluginPolicy
 from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
 from protocol.errors import Refused, RpcError
@@ -26,28 +29,30 @@ async def is_alive(link: Link, driver: Driver) -> bool:
     return True
 
 
-async def wait_unresponsive(
-    link: Link, driver: Driver, *, interval_s: float, timeout_s: float, misses: int
-) -> str:
-    """Returns the reason once the plugin has missed `misses` pings in a row; runs until then."""
+async def wait_unresponsive(link: Link, driver: Driver, policy: Callable[[], PluginPolicy]) -> str:
+    """Returns the reason once the plugin has missed too many pings in a row; runs until then.
+
+    `policy` is asked each round: it may change while the plugin runs.
+    """
     missed = 0
     while True:
-        due = driver.now() + interval_s
-        await anyio.sleep(interval_s)
+        terms = policy()
+        due = driver.now() + terms.ping_interval_s
+        await anyio.sleep(terms.ping_interval_s)
         now = driver.now()
-        if now - due > interval_s:
+        if now - due > terms.ping_interval_s:
             continue  # we were asleep, not the plugin
-        if now - link.heard_at < interval_s:
+        if now - link.heard_at < terms.ping_interval_s:
             missed = 0
             continue
         try:
-            await link.request("lifecycle/ping", {}, deadline=now + timeout_s)
+            await link.request("lifecycle/ping", {}, deadline=now + terms.ping_timeout_s)
             missed = 0
         except Expired:
             missed += 1
-            if missed >= misses:
+            if missed >= terms.ping_misses:
                 silent = driver.now() - link.heard_at
-                return f"unresponsive: {misses} pings unanswered, silent for {silent:.0f} s"
+                return f"unresponsive: {missed} pings unanswered, silent for {silent:.0f} s"
         except (RpcError, Refused):
             missed = 0  # not a good answer, but an answer
         except Lost:

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from host.config.effective import PluginPolicy
-from host.supervision.restart import Again, History, after_crash
+from host.observability.causes import Cause
+from host.supervision.restart import Again, History, after_crash, probation_s, probe_delay_s
 from host.supervision.states import State
 
 
@@ -27,10 +28,19 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     history: History = History()
     crashes: int = 0
     """Restarts in this host's time, for `status`."""
+    is_wanted: bool = False
+    """Whether it ought to be running, as far as people and their configuration have said."""
     running_since: float | None = None
+    """Since when it serves."""
+    probation_until: float | None = None
+    """While degraded after a crash: when it will have stayed up for long enough to count as running."""
     next_start_at: float | None = None
-    start_again: bool = False
-    """While stopping: whether a start follows."""
+    then: State = State.STOPPED
+    """While stopping: what it is to be afterwards: stopped, starting or disabled."""
+    probes: int = 0
+    """Starts tried by ourselves since it was quarantined."""
+    is_probe: bool = False
+    """This start is one of them, and has not proved itself yet."""
 
 
 # -- events --------------------------------------------------------------------------------------
@@ -43,11 +53,18 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """Somebody wants it not to run."""
+    """Somebody wants it not to run, or not as it runs now."""
 
     reason: str
-    again: bool = False
-    """Start it again afterwards."""
+    then: State = State.STOPPED
+    """What it is to be afterwards: `stopped`, `disabled`, or `starting` for a new process."""
+
+
+class Enable(msgspec.Struct, frozen=True):
+    """It may run again; `start` says whether it does at once."""
+
+    reason: str
+    start: bool
 
 
 class Woke(msgspec.Struct, frozen=True):
@@ -66,6 +83,7 @@ class NotNow(msgspec.Struct, frozen=True):
     generation: int
     reason: str
     retry_after_s: float = 5.0
+    cause: Cause | None = None
 
 
 class Unfit(msgspec.Struct, frozen=True):
@@ -73,6 +91,7 @@ class Unfit(msgspec.Struct, frozen=True):
 
     generation: int
     reason: str
+    cause: Cause | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -83,9 +102,10 @@ class Ended(msgspec.Struct, frozen=True):
     clean: bool = False
     """Exit code 0."""
     luck: float = 0.5
+    cause: Cause | None = None
 
 
-Event = Start | Stop | Woke | Started | NotNow | Unfit | Ended
+Event = Start | Stop | Enable | Woke | Started | NotNow | Unfit | Ended
 
 
 # -- commands ------------------------------------------------------------------------------------
@@ -123,7 +143,7 @@ def step(life: Life, event: Event, now: float, policy: PluginPolicy) -> Step:
 
 
 def _enter(life: Life, state: State, reason: str, now: float, **changes: Any) -> Life:
-    changes.setdefault("next_start_at", None)
+    changes = {"next_start_at": None, "probation_until": None} | changes
     return msgspec.structs.replace(life, state=state, reason=reason, since=now, **changes)
 
 
@@ -133,12 +153,16 @@ def _begin(life: Life, reason: str, now: float, **changes: Any) -> Step:
     return begun, [Spawn(generation)]
 
 
+_CLEAN_RECORD: dict[str, Any] = {"history": History(), "probes": 0, "is_probe": False}
+
+
 def _start(life: Life, event: Start, now: float, policy: PluginPolicy) -> Step:
-    return _begin(life, event.reason, now)
+    return _begin(life, event.reason, now, is_wanted=True)
 
 
 def _release(life: Life, event: Start, now: float, policy: PluginPolicy) -> Step:
-    return _begin(life, event.reason, now, history=History())  # an operator's word clears the record
+    # an operator's word clears the record
+    return _begin(life, event.reason, now, is_wanted=True, **_CLEAN_RECORD)
 
 
 def _wake(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
@@ -147,8 +171,33 @@ def _wake(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
     return _begin(life, life.reason, now, crashes=life.crashes + (life.state is State.BACKOFF))
 
 
+def _probe(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
+    if life.next_start_at is None or now < life.next_start_at:
+        return life, [] if life.next_start_at is None else [WakeAt(life.next_start_at)]
+    reason = f"a probe, number {life.probes + 1} since it was quarantined"
+    return _begin(life, reason, now, probes=life.probes + 1, is_probe=True)
+
+
 def _started(life: Life, event: Started, now: float, policy: PluginPolicy) -> Step:
-    return _enter(life, State.RUNNING, "", now, running_since=now), []
+    needed_s = probation_s(life.history, is_probe=life.is_probe)
+    if not needed_s:
+        return _enter(life, State.RUNNING, "", now, running_since=now), []
+    until = now + needed_s
+    what = "a probe after its quarantine" if life.is_probe else f"restarted after {_crashes(life.history)}"
+    reason = f"on probation: {what}; counts as running once it has stayed up for {needed_s:g} s"
+    entered = _enter(life, State.DEGRADED, reason, now, running_since=now, probation_until=until)
+    return entered, [WakeAt(until)]
+
+
+def _crashes(history: History) -> str:
+    return "a crash" if history.streak == 1 else f"{history.streak} crashes in a row"
+
+
+def _proven(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
+    if life.probation_until is None or now < life.probation_until:
+        return life, [] if life.probation_until is None else [WakeAt(life.probation_until)]
+    changes = _CLEAN_RECORD if life.is_probe else {}
+    return _enter(life, State.RUNNING, "", now, **changes), []
 
 
 def _not_now(life: Life, event: NotNow, now: float, policy: PluginPolicy) -> Step:
@@ -163,9 +212,13 @@ def _unfit(life: Life, event: Unfit, now: float, policy: PluginPolicy) -> Step:
 def _ended(life: Life, event: Ended, now: float, policy: PluginPolicy) -> Step:
     was_running = life.running_since is not None
     if event.clean and was_running and policy.restart_policy != "always":
-        return _enter(life, State.STOPPED, "clean-exit: it ended by itself, and nobody asked", now), []
+        done = policy.restart_policy == "never" or policy.start_mode == "lazy"
+        reason = "clean-exit: it ended by itself, and nobody asked"
+        return _enter(life, State.STOPPED, reason, now, is_wanted=not done), []
     if policy.restart_policy == "never":
         return _enter(life, State.FAILED, event.reason, now), []
+    if life.is_probe:
+        return _quarantine(life, f"the probe failed: {event.reason}", now, policy)
     up_s = now - life.running_since if life.running_since is not None else 0.0
     decided = after_crash(life.history, policy, now=now, up_s=up_s, luck=event.luck)
     if isinstance(decided, Again):
@@ -173,58 +226,81 @@ def _ended(life: Life, event: Ended, now: float, policy: PluginPolicy) -> Step:
         changes = {"history": decided.history, "next_start_at": at}
         return _enter(life, State.BACKOFF, event.reason, now, **changes), [WakeAt(at)]
     reason = f"{decided.count} restarts in {decided.span_s:.0f} s, the last after: {event.reason}"
-    return _enter(life, State.QUARANTINED, reason, now), []
+    return _quarantine(life, reason, now, policy)
+
+
+def _quarantine(life: Life, reason: str, now: float, policy: PluginPolicy) -> Step:
+    at = now + probe_delay_s(policy, life.probes)
+    return _enter(life, State.QUARANTINED, reason, now, next_start_at=at), [WakeAt(at)]
 
 
 def _stop(life: Life, event: Stop, now: float, policy: PluginPolicy) -> Step:
-    stopping = _enter(life, State.STOPPING, event.reason, now, start_again=event.again)
+    wanted = event.then is State.STARTING
+    stopping = _enter(life, State.STOPPING, event.reason, now, then=event.then, is_wanted=wanted)
     return stopping, [EndGeneration(life.generation)]
 
 
 def _stop_at_rest(life: Life, event: Stop, now: float, policy: PluginPolicy) -> Step:
-    if event.again:
-        return _begin(life, event.reason, now, history=History())
-    return _enter(life, State.STOPPED, event.reason, now), []
+    if event.then is State.STARTING:
+        return _begin(life, event.reason, now, is_wanted=True, **_CLEAN_RECORD)
+    return _enter(life, event.then, event.reason, now, is_wanted=False, **_CLEAN_RECORD), []
 
 
 def _change_mind(life: Life, event: Stop | Start, now: float, policy: PluginPolicy) -> Step:
-    """While stopping: the last word counts, and the stop goes on."""
-    again = event.again if isinstance(event, Stop) else True
-    return msgspec.structs.replace(life, start_again=again), []
+    """While stopping: the last word counts, and the stop goes on. A start lifts no ban."""
+    if isinstance(event, Stop):
+        return _then(life, event.then)
+    return _then(life, life.then if life.then is State.DISABLED else State.STARTING)
+
+
+def _change_mind_about_ban(life: Life, event: Enable, now: float, policy: PluginPolicy) -> Step:
+    if life.then is not State.DISABLED:
+        return life, []
+    return _then(life, State.STARTING if event.start else State.STOPPED)
+
+
+def _then(life: Life, then: State) -> Step:
+    return msgspec.structs.replace(life, then=then, is_wanted=then is State.STARTING), []
 
 
 def _stopped(life: Life, event: Ended | Unfit | NotNow, now: float, policy: PluginPolicy) -> Step:
-    if life.start_again:
-        return _begin(life, life.reason, now, start_again=False, history=History())
-    return _enter(life, State.STOPPED, life.reason, now, running_since=None), []
+    if life.then is State.STARTING:
+        return _begin(life, life.reason, now, **_CLEAN_RECORD)
+    return _enter(life, life.then, life.reason, now, running_since=None, **_CLEAN_RECORD), []
+
+
+def _enable(life: Life, event: Enable, now: float, policy: PluginPolicy) -> Step:
+    if event.start:
+        return _begin(life, event.reason, now, is_wanted=True, **_CLEAN_RECORD)
+    return _enter(life, State.STOPPED, event.reason, now, **_CLEAN_RECORD), []
 
 
 Handler = Callable[[Life, Any, float, PluginPolicy], Step]
 
+_AT_REST = (State.STOPPED, State.WAITING, State.BACKOFF, State.QUARANTINED, State.FAILED)
+_UP = (State.STARTING, State.RUNNING, State.DEGRADED)
+
 TABLE: dict[tuple[State, type], Handler] = {
     (State.STOPPED, Start): _start,
-    (State.STOPPED, Stop): _stop_at_rest,
+    (State.WAITING, Start): _start,
+    (State.BACKOFF, Start): _start,
+    (State.FAILED, Start): _start,
+    (State.QUARANTINED, Start): _release,
+    (State.WAITING, Woke): _wake,
+    (State.BACKOFF, Woke): _wake,
+    (State.QUARANTINED, Woke): _probe,
+    (State.DEGRADED, Woke): _proven,
     (State.STARTING, Started): _started,
     (State.STARTING, NotNow): _not_now,
     (State.STARTING, Unfit): _unfit,
-    (State.STARTING, Ended): _ended,
-    (State.STARTING, Stop): _stop,
-    (State.RUNNING, Ended): _ended,
-    (State.RUNNING, Stop): _stop,
+    **{(state, Ended): _ended for state in _UP},
+    **{(state, Stop): _stop for state in _UP},
+    **{(state, Stop): _stop_at_rest for state in _AT_REST},
+    (State.STOPPING, Start): _change_mind,
+    (State.STOPPING, Stop): _change_mind,
+    (State.STOPPING, Enable): _change_mind_about_ban,
     (State.STOPPING, Ended): _stopped,
     (State.STOPPING, Unfit): _stopped,
     (State.STOPPING, NotNow): _stopped,
-    (State.STOPPING, Start): _change_mind,
-    (State.STOPPING, Stop): _change_mind,
-    (State.WAITING, Woke): _wake,
-    (State.WAITING, Start): _start,
-    (State.WAITING, Stop): _stop_at_rest,
-    (State.BACKOFF, Woke): _wake,
-    (State.BACKOFF, Start): _start,
-    (State.BACKOFF, Stop): _stop_at_rest,
-    (State.QUARANTINED, Start): _release,
-    (State.QUARANTINED, Stop): _stop_at_rest,
-    (State.DISABLED, Start): _start,
-    (State.FAILED, Start): _start,
-    (State.FAILED, Stop): _stop_at_rest,
+    (State.DISABLED, Enable): _enable,
 }

@@ -1,11 +1,12 @@
-"""One plugin's line of `status`, from its supervisor. Reads, and asks nobody."""
+"""One plugin's line of `status`, and the long answer of `why`. Reads its supervisor, and asks nobody."""
 
 from __future__ import annotations
 
 import time
 
-from host.observability.snapshot import Calls, LastExit, LatencyMs, PluginStatus
-from host.supervision.states import LIVE
+from host.observability.causes import Cause
+from host.observability.snapshot import Calls, Changed, LastExit, LatencyMs, PluginStatus, Why
+from host.supervision.states import LIVE, SERVING, State
 from host.supervision.supervisor import Supervisor
 from host.supervision.usage import Usage
 from host.supervision.voice import one_line
@@ -15,6 +16,7 @@ MAX_NAME = 100
 MAX_NAMES = 200
 MAX_LINE = 500
 TAIL = 20
+PROBATION = "probation"
 
 
 def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> PluginStatus:
@@ -24,12 +26,13 @@ def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> Plugin
     generation = supervisor.generation
     child = generation.child if generation is not None and life.state in LIVE else None
     stats = supervisor.stats
-    last = supervisor.last_exit
     return PluginStatus(
         name=plugin.name,
         version=plugin.version,
         description=plugin.description,
         state=life.state,
+        substate=_substate(supervisor),
+        stuck=False,
         reason=life.reason or None,
         since=round(supervisor.since_unix, 3),
         generation=life.generation,
@@ -42,21 +45,80 @@ def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> Plugin
         processes=usage.processes if usage is not None and child is not None else None,
         calls=Calls(ok=stats.ok, error=stats.error, timeout=stats.timeout, in_flight=stats.in_flight),
         latency_ms=LatencyMs(p50=stats.latency.quantile_ms(0.5), p99=stats.latency.quantile_ms(0.99)),
-        next_start_in_s=None if life.next_start_at is None else round(max(0.0, life.next_start_at - now), 3),
-        last_exit=None
-        if last is None
-        else LastExit(
-            code=last[0].code if last[0] else None,
-            signal=last[0].signal if last[0] else None,
-            cause=last[1],
-            at=round(last[2], 3),
-        ),
+        next_start_in_s=_next_start_in_s(supervisor, now),
+        last_exit=_last_exit(supervisor),
         note=(generation.voice.note or None) if generation is not None else None,
         start_mode=supervisor.policy.start_mode,
-        expected=supervisor.is_expected,
+        expected=life.is_wanted,
         methods=[one_line(method.name)[:MAX_NAME] for method in supervisor.provides.methods[:MAX_NAMES]],
         hooks=[one_line(hook.point)[:MAX_NAME] for hook in supervisor.provides.hooks[:MAX_NAMES]],
         file=supervisor.candidate.file,
         stdout_noise_bytes=generation.voice.noise_bytes if generation is not None else 0,
-        stderr_tail=[line[:MAX_LINE] for line in generation.stderr_tail[-TAIL:]] if generation else [],
+        stderr_tail=_stderr(supervisor),
     )
+
+
+def explain(supervisor: Supervisor, *, now: float) -> Why:
+    """`now` is the host's monotonic time."""
+    life = supervisor.life
+    causes = [cause for cause in reversed(supervisor.causes) if cause.kind != "asked"]
+    newest = causes[0] if causes and life.state is not State.RUNNING else None
+    history = [
+        Changed(at=change.at, state=change.state, reason=change.reason, generation=change.generation)
+        for change in reversed(supervisor.changes)
+    ]
+    return Why(
+        name=supervisor.name,
+        state=life.state,
+        substate=_substate(supervisor),
+        reason=life.reason or None,
+        since=round(supervisor.since_unix, 3),
+        expected=life.is_wanted,
+        generation=life.generation,
+        next_start_in_s=_next_start_in_s(supervisor, now),
+        fix=newest.fix if newest is not None else None,
+        causes=causes,
+        history=history,
+        stderr=_stderr(supervisor),
+        next=_next(supervisor, newest),
+        file=supervisor.candidate.file,
+    )
+
+
+def _next(supervisor: Supervisor, newest: Cause | None) -> list[str]:
+    """What an operator may type now."""
+    name, state = supervisor.name, supervisor.life.state
+    log = f"outboard logs {name}"
+    if state in SERVING:
+        return [f"outboard status {name}", log]
+    match state:
+        case State.DISABLED:
+            return [f"outboard enable {name}"]
+        case State.QUARANTINED:
+            return [f"outboard release {name}", log]
+        case State.FAILED | State.BACKOFF | State.WAITING:
+            return [f"outboard restart {name}", log]
+        case State.STOPPED:
+            return [f"outboard start {name}", log] if newest is not None else [f"outboard start {name}"]
+    return ["outboard status --watch"]
+
+
+def _substate(supervisor: Supervisor) -> str | None:
+    return PROBATION if supervisor.life.probation_until is not None else None
+
+
+def _next_start_in_s(supervisor: Supervisor, now: float) -> float | None:
+    at = supervisor.life.next_start_at
+    return None if at is None else round(max(0.0, at - now), 3)
+
+
+def _last_exit(supervisor: Supervisor) -> LastExit | None:
+    last = next((cause for cause in reversed(supervisor.causes) if cause.up_s is not None), None)
+    if last is None:
+        return None
+    return LastExit(code=last.exit_code, signal=last.signal, cause=last.text, at=round(last.at, 3))
+
+
+def _stderr(supervisor: Supervisor) -> list[str]:
+    generation = supervisor.generation
+    return [line[:MAX_LINE] for line in generation.stderr_tail[-TAIL:]] if generation is not None else []

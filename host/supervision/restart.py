@@ -13,6 +13,7 @@ from host.config.effective import PluginPolicy, backoff_delay_s
 
 JITTER = 0.2
 MIN_HEALTHY_S = 60.0
+MAX_PROBATION_S = 5.0
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,3 +54,17 @@ def after_crash(
     streak = 0 if healthy else history.streak
     delay = backoff_delay_s(policy, streak) * (1 - JITTER + 2 * JITTER * luck)
     return Again(delay, History(restarts=(*recent, now + delay), streak=streak + 1, last_delay_s=delay))
+
+
+def probation_s(history: History, *, is_probe: bool) -> float:
+    """How long a start has to stay up before it counts as running: a second for each crash in a row.
+
+    So a plugin that starts and dies, again and again, is not called running in between. The idea is
+    supervisord's `startsecs`, a constant, to which a plugin that dies a little later is invisible.
+    """
+    return MIN_HEALTHY_S if is_probe else min(MAX_PROBATION_S, float(history.streak))
+
+
+def probe_delay_s(policy: PluginPolicy, probes: int) -> float:
+    """How long a quarantined plugin is left alone after so many probes: 10 min, doubling to 6 h."""
+    return float(min(policy.probe_max_s, policy.probe_min_s * 2.0 ** min(probes, 64)))

@@ -29,3 +29,6 @@ SETTLED = frozenset({State.STOPPED, State.FAILED, State.QUARANTINED, State.DISAB
 
 AT_REST = frozenset({State.STOPPED, State.FAILED, State.QUARANTINED, State.DISABLED})
 """Nothing happens until somebody asks."""
+
+HELD_BACK = frozenset({State.QUARANTINED, State.FAILED, State.BACKOFF, State.WAITING})
+"""It ought to run, and waits for a timer, a mend or an operator."""

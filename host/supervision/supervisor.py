@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.abc
@@ -16,9 +16,9 @@ import anyio.abc
 from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
 from host.observability.bus import Bus
+from host.observability.causes import Cause
 from host.observability.events import PluginLogged, StateChanged
 from host.observability.metrics import CallStats
-from host.process.exits import Exit
 from host.process.link import Link
 from host.supervision import machine
 from host.supervision.generation import Generation, Surroundings
@@ -28,26 +28,39 @@ from host.supervision.states import AT_REST, SERVING, SETTLED, State
 from protocol.lifecycle import LogRecord, Provides
 
 MAX_EVENTS = 256
+KEPT_CAUSES = 10
+KEPT_CHANGES = 40
 LONGEST_TIMEOUT_S = 86400.0
+_WORDS = (machine.Start, machine.Stop, machine.Enable)
+"""What somebody asks for, as against what happened."""
 
 
 class Supervisor:
     """One plugin, as the rest of the host sees it."""
 
-    def __init__(self, candidate: Candidate, policy: PluginPolicy, around: Surroundings, bus: Bus) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        policy: PluginPolicy,
+        around: Surroundings,
+        bus: Bus,
+        *,
+        life: Life,
+        causes: Sequence[Cause] = (),
+    ) -> None:
         self.candidate = candidate
         self.policy = policy
-        self.life = Life(since=around.driver.now())
-        if not policy.enabled:
-            self.life = Life(state=State.DISABLED, reason="by the configuration", since=self.life.since)
-        self.since_unix = time.time()
+        self.life = life
+        self.since_unix = time.time() - max(0.0, around.driver.now() - life.since)
         self.stats = CallStats()
         self.provides = Provides()
         """Of the last generation that got as far as saying so."""
         self.timeouts: dict[str, float] = {}
         """What its methods say they need, for callers who do not say; seconds."""
-        self.last_exit: tuple[Exit | None, str, float] | None = None
-        """How the last generation ended, why, and when (Unix time)."""
+        self.causes: deque[Cause] = deque(causes, maxlen=KEPT_CAUSES)
+        """How its generations ended, the newest last."""
+        self.changes: deque[StateChanged] = deque(maxlen=KEPT_CHANGES)
+        """The states it has been in, the newest last."""
         self.leaving = False
         self._last_word_said = False
         self._around = around
@@ -56,7 +69,7 @@ class Supervisor:
         self._events: deque[machine.Event] = deque()
         self._posted = anyio.Event()
         self._changed = anyio.Event()
-        self._wake_at: float | None = None
+        self._wake_at = life.next_start_at
 
     @property
     def name(self) -> str:
@@ -74,29 +87,33 @@ class Supervisor:
         return self._generation
 
     @property
-    def starts_by_itself(self) -> bool:
-        """Without being called or asked to."""
-        return self.policy.start_mode == "eager" and self.policy.enabled
+    def spawned_at(self) -> float | None:
+        """When its last process was started, Unix time; None if it had none."""
+        child = self._generation.child if self._generation is not None else None
+        return child.started_at if child is not None else None
 
     @property
-    def is_expected(self) -> bool:
-        """Whether it ought to be running: not one that was stopped, nor a lazy one that nobody called."""
-        if self.life.state is State.DISABLED:
-            return False
-        if self.life.state is State.STOPPED:
-            return self.life.reason.startswith("clean-exit") and self.policy.restart_policy == "always"
-        return not (self.policy.start_mode == "lazy" and self.life.generation == 0)
+    def starts_by_itself(self) -> bool:
+        """Without being called or asked to."""
+        return self.policy.start_mode == "eager" and self.life.state is State.STOPPED
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it serves and can be relied on: not on probation after a crash."""
+        return self.life.state in SERVING and self.life.probation_until is None
 
     # -- what others say -----------------------------------------------------------------------
 
     def post(self, event: machine.Event) -> None:
         """Never blocks. The bound is for what is asked; what a generation says is never lost."""
-        if isinstance(event, machine.Start | machine.Stop):
+        if isinstance(event, _WORDS):
             last = self._events[-1] if self._events else None
             if self._last_word_said or last == event:  # nobody needs to be told twice
                 return
-            if len(self._events) >= MAX_EVENTS and isinstance(last, machine.Start | machine.Stop):
+            if len(self._events) >= MAX_EVENTS and isinstance(last, _WORDS):
                 self._events.pop()  # of so many words the last one counts
+        if isinstance(event, machine.Ended | machine.Unfit | machine.NotNow) and event.cause is not None:
+            self.causes.append(event.cause)
         self._events.append(event)
         self._posted.set()
 
@@ -122,8 +139,25 @@ class Supervisor:
 
     async def restart(self, reason: str) -> None:
         """A new generation, with a clean record; waits until it runs or does not."""
-        self.post(machine.Stop(reason, again=True))
+        self.post(machine.Stop(reason, then=State.STARTING))
         await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
+
+    async def disable(self, reason: str) -> None:
+        """Wants it not to run, whoever asks, until it is enabled; waits until it does not."""
+        self.post(machine.Stop(reason, then=State.DISABLED))
+        await self.wait_until(lambda life: life.state in AT_REST)
+
+    async def enable(self, reason: str) -> None:
+        """Lets it run again, and starts it if it is eager; waits until it runs or does not."""
+        self.post(machine.Enable(reason, start=self.policy.start_mode == "eager"))
+        await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
+
+    def reconfigure(self, candidate: Candidate, policy: PluginPolicy) -> None:
+        """What holds from the next event on; what a process has from its start, from its next start on."""
+        self.candidate = candidate
+        self.policy = policy
+        if self._generation is not None:
+            self._generation.policy = policy
 
     async def leave(self, reason: str) -> None:
         """Stops it for good, whatever others ask for from now on; the task ends."""
@@ -154,13 +188,11 @@ class Supervisor:
                     continue
                 before = self.life
                 self.life, commands = machine.step(before, event, self._around.driver.now(), self.policy)
-                if isinstance(event, machine.Ended):
-                    self._note_end(event)
                 for command in commands:
                     self._do(command, tasks)
                 self._events.popleft()
                 if self.life.state is not before.state or self.life.generation != before.generation:
-                    self._announce(before)
+                    self._announce(before, getattr(event, "cause", None))
                 self._changed.set()
                 self._changed = anyio.Event()
 
@@ -195,33 +227,31 @@ class Supervisor:
         else:
             self._wake_at = command.at
 
-    def _note_end(self, event: machine.Ended) -> None:
-        generation = self._generation
-        if generation is not None and event.generation == generation.number:
-            self.last_exit = (generation.last_exit, event.reason, time.time())
-
-    def _announce(self, before: Life) -> None:
+    def _announce(self, before: Life, cause: Cause | None) -> None:
         self.since_unix = time.time()
         generation = self._generation
-        if generation is not None and self.life.state is State.RUNNING:
-            self.provides = generation.provides
-            methods = self.provides.methods
-            self.timeouts = {
-                info.name: info.timeout_s
-                for info in methods
-                if info.timeout_s is not None and 0 < info.timeout_s <= LONGEST_TIMEOUT_S
-            }
+        if generation is not None and self.life.state in SERVING:
+            self._learn_what_it_provides(generation.provides)
         child = generation.child if generation is not None else None
-        self._bus.emit(
-            StateChanged(
-                plugin=self.name,
-                state=self.life.state,
-                previous=before.state,
-                reason=self.life.reason,
-                generation=self.life.generation,
-                pid=child.pid if child is not None and child.exit is None else None,
-            )
+        changed = StateChanged(
+            plugin=self.name,
+            state=self.life.state,
+            previous=before.state,
+            reason=self.life.reason,
+            generation=self.life.generation,
+            pid=child.pid if child is not None and child.exit is None else None,
+            cause=cause,
         )
+        self.changes.append(changed)
+        self._bus.emit(changed)
+
+    def _learn_what_it_provides(self, provides: Provides) -> None:
+        self.provides = provides
+        self.timeouts = {
+            info.name: info.timeout_s
+            for info in provides.methods
+            if info.timeout_s is not None and 0 < info.timeout_s <= LONGEST_TIMEOUT_S
+        }
 
     def _take_log(self, source: str, level: str, message: str, record: LogRecord | None) -> None:
         generation = self._generation

@@ -1,4 +1,4 @@
-"""All plugins of a host: who is here, and what is asked of them by name.
+"""All plugins of a host: who is here, who comes and who goes.
 
 Holds the supervisors' tasks. A cancellation around the host does not reach them, because they are what
 ends the plugins in order; `leave` is their end, and takes a bounded time whatever the plugins do.
@@ -6,25 +6,30 @@ ends the plugins in order; `leave` is their end, and takes a bounded time whatev
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import anyio.abc
+import anyio.to_thread
+import msgspec
 
 from host import errors
-from host.config.effective import effective, policy_problems
+from host.config.effective import effective
 from host.config.model import HostConfig
 from host.config.problems import FileProblem
-from host.discovery.scan import scan
-from host.discovery.validate import Candidate, load_manifest
+from host.discovery.changed import changed_since
+from host.discovery.validate import load_manifest
 from host.observability.bus import Bus
-from host.observability.events import PluginProblem
+from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.supervision.generation import Surroundings
-from host.supervision.states import SERVING
+from host.supervision.memory import Memory, Quarantine, first_life
+from host.supervision.plan import Plan
+from host.supervision.reload import Here, plan
+from host.supervision.sources import Seen, Sources, Wanted
+from host.supervision.states import State
 from host.supervision.supervisor import Supervisor
-from protocol.contract import nearest
 
 STOP_S = 12.0
 """All plugins together, the ones that hang included."""
@@ -40,18 +45,20 @@ class SupervisorTree:
         folders: Sequence[Path],
         around: Surroundings,
         bus: Bus,
+        *,
+        memory_file: Path | None = None,
     ) -> None:
         self.plugins: dict[str, Supervisor] = {}
         self.problems: list[FileProblem] = []
         """Manifests, folders and keys that cannot be used; nothing else is affected by them."""
+        self.memory = Memory(memory_file, lambda problem: self._note([problem]))
+        self._sources = Sources(config_file, folders, self.memory)
         self._config = config
-        self._config_file = config_file
-        self._folders = list(folders)
-        if config_file is not None:
-            self._folders += [config_file.parent / folder for folder in config.host.plugins]
         self._around = around
         self._bus = bus
+        self._reloading = anyio.Lock()
         self._leaving = anyio.Event()
+        self._is_leaving = False
         self._tasks: anyio.abc.TaskGroup | None = None
 
     # -- in and out ------------------------------------------------------------------------------
@@ -66,11 +73,14 @@ class SupervisorTree:
 
     async def populate(self) -> None:
         """Finds the plugins, and returns once every eager one has left `starting`."""
-        found = scan(self._folders)
-        self._note(found.problems)
-        for candidate in found.candidates:
-            self._admit(candidate)
-        self._note_unknown_names()
+        assert self._tasks is not None
+        self.memory.load()
+        self._bus.subscribe(self._remember)
+        self._tasks.start_soon(self.memory.run)
+        seen = self._sources.look(self._config)
+        self._note(seen.problems)
+        for wanted in seen.wanted.values():
+            self._admit(wanted)
         async with anyio.create_task_group() as starting:
             for supervisor in self.plugins.values():
                 if supervisor.starts_by_itself:
@@ -78,9 +88,11 @@ class SupervisorTree:
 
     async def leave(self) -> None:
         """Ends every plugin and then the tasks. Never takes longer than `STOP_S`, and leaves no process."""
+        self._is_leaving = True  # from here on what happens is not anybody's word about tomorrow
         try:
             with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_S):
                 async with anyio.create_task_group() as stopping:
+                    stopping.start_soon(self.memory.saved)
                     for supervisor in self.plugins.values():
                         stopping.start_soon(supervisor.leave, "the host stops")
         finally:  # also when asyncio, which knows no shield, cancels us a second time
@@ -106,36 +118,56 @@ class SupervisorTree:
                 hint=f"outboard remove {name}, or give one of them another name",
                 plugin=name,
             )
-        supervisor = self._admit(loaded)
-        if supervisor is None:
-            raise errors.ManifestError([self.problems[-1]])
+        judged = self._sources.judge(loaded, self._config)
+        if isinstance(judged, list):
+            raise errors.ManifestError(judged)
+        self.memory.note(name, added=loaded.file, removed=False)
+        supervisor = self._admit(judged)
         if supervisor.starts_by_itself:
             await supervisor.start("added")
+        await self.memory.saved()
         return name
 
     async def remove(self, name: str) -> None:
-        """Stops a plugin and forgets it. Raises PluginNotFound."""
+        """Stops a plugin and forgets it, until it is added again. Raises PluginNotFound."""
         supervisor = self.known(name)
         with anyio.CancelScope(shield=True):  # half a removal would leave a name without a plugin
-            await supervisor.leave("removed")
-        if self.plugins.get(name) is supervisor:
-            del self.plugins[name]
+            await self._forget(supervisor, "removed")
+            self.memory.forget(name)
+            self.memory.note(name, removed=True)
+            await self.memory.saved()
 
-    async def start(self, name: str) -> None:
-        """Starts a plugin and waits until it runs, or does not. Raises PluginNotFound, PluginUnavailable."""
-        supervisor = self.known(name)
-        await supervisor.start("started by an operator")
-        _insist_that_it_runs(supervisor)
+    async def reload(self, *, dry_run: bool = False) -> Plan:
+        """Reads configuration, folders and manifests again and makes it so; returns what changed.
 
-    async def stop(self, name: str) -> None:
-        """Stops a plugin; it stays stopped. Raises PluginNotFound."""
-        await self.known(name).stop("stopped by an operator")
+        Returns once everything that was started runs or does not. One at a time.
 
-    async def restart(self, name: str) -> None:
-        """A new process, with a clean record. Raises PluginNotFound, PluginUnavailable."""
-        supervisor = self.known(name)
-        await supervisor.restart("restarted by an operator")
-        _insist_that_it_runs(supervisor)
+        Raises:
+            ConfigError: with every problem; nothing was changed.
+        """
+        async with self._reloading:
+            config = self._sources.config()
+            seen = await anyio.to_thread.run_sync(self._sources.look, config)
+            here = await anyio.to_thread.run_sync(self._here)
+            made = plan(here, seen, before=self._config.host)
+            if dry_run:
+                return made
+            self._config = config
+            await self._apply(made, seen)
+            known = set(map(str, self.problems))
+            fresh = [problem for problem in seen.problems if str(problem) not in known]
+            self.problems = [problem for problem in seen.problems if problem not in fresh]
+            self._note(fresh)
+            return msgspec.structs.replace(made, applied=True)
+
+    def switch(self, supervisor: Supervisor, *, enabled: bool) -> None:
+        """Takes an operator's word, which is remembered while the configuration says otherwise."""
+        configured = effective(supervisor.candidate.manifest, self._config).enabled
+        self.memory.note(supervisor.name, enabled=None if configured == enabled else enabled)
+        policy = msgspec.structs.replace(supervisor.policy, enabled=enabled)
+        supervisor.reconfigure(supervisor.candidate, policy)
+
+    # -- looking ---------------------------------------------------------------------------------
 
     def known(self, name: str) -> Supervisor:
         """The supervisor of that name. Raises PluginNotFound, with the name that was probably meant."""
@@ -153,41 +185,78 @@ class SupervisorTree:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _admit(self, candidate: Candidate) -> Supervisor | None:
-        policy = effective(candidate.manifest, self._config)
-        if wrong := policy_problems(policy):
-            self._note([FileProblem(candidate.file, None, "restart", text, None) for text in wrong])
-            return None
+    def _here(self) -> dict[str, Here]:
+        """Looks at the files of every plugin's code, and so blocks."""
+        return {
+            name: Here(
+                candidate=supervisor.candidate,
+                policy=supervisor.policy,
+                is_wanted=supervisor.life.is_wanted,
+                changed_file=changed_since(supervisor.candidate, supervisor.spawned_at)
+                if supervisor.spawned_at is not None
+                else None,
+            )
+            for name, supervisor in list(self.plugins.items())
+        }
+
+    async def _apply(self, made: Plan, seen: Seen) -> None:
+        wanted = seen.wanted
+        async with anyio.create_task_group() as tasks:
+            for name in made.removed:
+                tasks.start_soon(self._forget, self.plugins[name], "its files are gone")
+            for name, supervisor in self.plugins.items():
+                if name in wanted:
+                    supervisor.reconfigure(wanted[name].candidate, wanted[name].policy)
+            for change in made.restarted:
+                tasks.start_soon(self.plugins[change.name].restart, f"reloaded: {change.why}")
+            for name in made.enabled:
+                tasks.start_soon(self.plugins[name].enable, "enabled by the configuration")
+            for name in made.disabled:
+                tasks.start_soon(self.plugins[name].disable, "disabled by the configuration")
+            for name in made.added:
+                supervisor = self._admit(wanted[name])
+                if supervisor.starts_by_itself:
+                    tasks.start_soon(supervisor.start, "added")
+
+    async def _forget(self, supervisor: Supervisor, reason: str) -> None:
+        await supervisor.leave(reason)
+        if self.plugins.get(supervisor.name) is supervisor:
+            del self.plugins[supervisor.name]
+
+    def _admit(self, wanted: Wanted) -> Supervisor:
+        candidate, policy = wanted.candidate, wanted.policy
         assert self._tasks is not None
-        supervisor = Supervisor(candidate, policy, self._around, self._bus)
+        remembered = self.memory.of(candidate.name)
+        life = first_life(policy, remembered, now=self._around.driver.now(), unix_now=time.time())
+        causes = remembered.quarantine.causes if remembered.quarantine is not None else []
+        supervisor = Supervisor(candidate, policy, self._around, self._bus, life=life, causes=causes)
         self.plugins[supervisor.name] = supervisor
         self._tasks.start_soon(supervisor.run)
         return supervisor
 
-    def _note_unknown_names(self) -> None:
-        """The configuration may speak of plugins that are not here: a slip, or one that is added later."""
-        file = os.fspath(self._config_file) if self._config_file is not None else ""
-        for name in self._config.plugins:
-            if name not in self.plugins:
-                close = nearest(name, self.plugins)
-                hint = f"did you mean `{close}`?" if close else None
-                where = f"plugins.{name}"
-                self._note([FileProblem(file, None, where, "there is no plugin of this name", hint)])
+    def _remember(self, event: HostEvent) -> None:
+        """What of a plugin's life outlasts this host."""
+        if not isinstance(event, StateChanged) or self._is_leaving or event.plugin not in self.plugins:
+            return
+        if event.state == State.QUARANTINED:
+            supervisor = self.plugins[event.plugin]
+            life, now = supervisor.life, self._around.driver.now()
+            self.memory.note(
+                event.plugin,
+                quarantine=Quarantine(
+                    reason=life.reason,
+                    since=event.at,
+                    next_probe_at=event.at + ((life.next_start_at or now) - now),
+                    probes=life.probes,
+                    causes=list(supervisor.causes),
+                ),
+            )
+        elif event.state in (State.RUNNING, State.STOPPED, State.DISABLED) or (
+            event.previous == State.QUARANTINED and not self.plugins[event.plugin].life.is_probe
+        ):
+            self.memory.note(event.plugin, quarantine=None)
 
     def _note(self, problems: Sequence[FileProblem]) -> None:
         self.problems += problems
         for problem in problems:
             self._bus.emit(PluginProblem(file=problem.file, message=str(problem)))
-
-
-def _insist_that_it_runs(supervisor: Supervisor) -> None:
-    life = supervisor.life
-    if life.state in SERVING:
-        return
-    raise errors.PluginUnavailable(
-        f"it did not start: {life.reason}",
-        state=life.state,
-        reason=life.reason,
-        hint=f"outboard logs {supervisor.name}",
-        plugin=supervisor.name,
-    )

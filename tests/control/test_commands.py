@@ -36,7 +36,10 @@ async def ask(commands: Commands, command_name: str, /, **params: Any) -> Any:
 async def test_every_command_of_the_table_takes_the_params_that_the_command_line_sends(
     commands: Commands, tmp_path: Path
 ) -> None:
-    assert set(commands.table) == {"status", "call", "logs", "start", "stop", "restart", "add", "remove"}
+    assert set(commands.table) == {
+        *("status", "why", "call", "logs", "start", "stop", "restart", "release", "enable", "disable"),
+        *("add", "remove", "reload"),
+    }
     assert len((await ask(commands, "status", name=None)).plugins) == 1
     for verb in ("stop", "start", "restart"):
         assert await ask(commands, verb, name="echo") is None

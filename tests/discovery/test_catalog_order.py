@@ -1,4 +1,4 @@
-"""Catalogs compared, and the order in which plugins start."""
+"""The order in which plugins start."""
 
 from __future__ import annotations
 
@@ -8,49 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.config.read import read_toml
-from host.discovery.catalog import CatalogDiff, RequirementCycle, diff, start_order
-from host.discovery.validate import Candidate
-from protocol.manifest import Manifest
-
-
-def plugin(name: str, extra: str = "", folder: str = "/plugins") -> Candidate:
-    source = f'[plugin]\nname = "{name}"\nversion = "1"\n[run]\ncommand = ["x"]\n{extra}'
-    manifest, problems = read_toml("plugin.toml", Manifest, source=source)
-    assert problems == []
-    assert manifest is not None
-    return Candidate(f"{folder}/{name}", f"{folder}/{name}/plugin.toml", manifest, False)
-
-
-def test_the_same_catalog_has_no_difference() -> None:
-    assert diff([plugin("a"), plugin("b")], [plugin("b"), plugin("a")]) == CatalogDiff()
-
-
-def test_what_came_what_changed_and_what_went_is_told_by_name() -> None:
-    changed = plugin("b", "[limits]\nmemory = '1MiB'\n[restart]\nperiod = '1m'\n")
-    found = diff([plugin("c"), plugin("b"), plugin("a")], [plugin("d"), changed, plugin("a")])
-    assert found == CatalogDiff(added=(plugin("d"),), changed=(changed,), removed=(plugin("c"),))
-
-
-def test_a_plugin_that_moved_has_changed() -> None:
-    assert diff([plugin("a")], [plugin("a", folder="/other")]).changed == (plugin("a", folder="/other"),)
-
-
-@pytest.mark.parametrize(("old", "new"), [("1", "true"), ("1", "1.0"), ("0", "false"), ("'a'", "'b'")])
-def test_settings_that_python_takes_for_equal_have_changed(old: str, new: str) -> None:
-    before, after = (plugin("a", f"[settings]\nx = {value}\n") for value in (old, new))
-    assert len(diff([before], [after]).changed) == 1
-
-
-def test_the_order_of_keys_is_no_change() -> None:
-    before, after = plugin("a", "[settings]\nx = 1\ny = 2\n"), plugin("a", "[settings]\ny = 2\nx = 1\n")
-    assert diff([before], [after]) == CatalogDiff()
-
-
-def test_dates_in_settings_are_compared_too() -> None:
-    extra = "[settings]\nday = 2026-01-0{}\nnow = 07:32:00\n"
-    assert diff([plugin("a", extra.format(1))], [plugin("a", extra.format(1))]) == CatalogDiff()
-    assert len(diff([plugin("a", extra.format(1))], [plugin("a", extra.format(2))]).changed) == 1
+from host.discovery.catalog import RequirementCycle, start_order
 
 
 def test_plugins_start_in_tiers_after_what_they_require() -> None:

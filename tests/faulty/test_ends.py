@@ -162,7 +162,7 @@ async def test_twenty_restarts_leave_nothing_behind(tmp_path: Path) -> None:
         async def crash() -> None:
             pids.append(stage.pid("victim"))
             os.kill(pids[-1], signal.SIGKILL)
-            await stage.events.state("victim", "running")
+            await stage.events.state("victim", "degraded")  # on probation, and serving
 
         await stage.events.state("victim", "running")
         await crash()

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 
 from host.config.effective import PluginPolicy
 from host.supervision import machine
-from host.supervision.machine import Ended, Life, NotNow, Start, Started, Stop, Unfit, Woke
+from host.supervision.machine import Enable, Ended, Life, NotNow, Start, Started, Stop, Unfit, Woke
 from host.supervision.states import AT_REST, LIVE, SERVING, State
 from tests.support.fake_clock import FakeClock
+
+ANEW = Stop("anew", then=State.STARTING)
+BAN = Stop("no more", then=State.DISABLED)
+WORDS = [Start("go"), Stop("halt"), ANEW, BAN, Enable("again", start=True), Enable("may", start=False)]
 
 
 class World:
@@ -95,7 +99,7 @@ def act(world: World, action: tuple[Any, ...]) -> None:
 
 
 actions = st.one_of(
-    st.tuples(st.just("ask"), st.sampled_from([Start("go"), Stop("halt"), Stop("anew", again=True)])),
+    st.tuples(st.just("ask"), st.sampled_from(WORDS)),
     st.tuples(st.just("sleep"), st.floats(0, 400)),
     st.tuples(st.just("ended"), st.booleans(), st.floats(0, 1)),
     st.sampled_from([("woke",), ("started",), ("started",), ("not_now",), ("unfit",)]),
@@ -126,13 +130,15 @@ def test_after_a_stop_the_life_comes_to_rest(policy: PluginPolicy, history: list
     world = World(policy)
     for action in history:
         act(world, action)
+    was_disabled = world.life.state is State.DISABLED
     world.ask(Stop("enough"))
     if world.live is not None:
         assert world.life.state is State.STOPPING
         world.end()
-    assert world.life.state is State.STOPPED
+    at_rest = State.DISABLED if was_disabled else State.STOPPED
+    assert world.life.state is at_rest
     world.sleep(100_000)
-    assert world.life.state is State.STOPPED
+    assert world.life.state is at_rest
     assert world.live is None
 
 
@@ -152,8 +158,8 @@ def test_what_an_earlier_generation_says_changes_nothing(
     assert machine.step(world.life, event, world.clock.now, world.policy) == (world.life, [])
 
 
-@given(words=st.lists(st.sampled_from([Start("go"), Stop("halt"), Stop("anew", again=True)]), max_size=8))
-def test_while_it_stops_the_last_word_wins(words: list[Start | Stop]) -> None:
+@given(words=st.lists(st.sampled_from(WORDS), max_size=8))
+def test_while_it_stops_the_last_word_wins_and_only_enable_lifts_a_ban(words: list[Any]) -> None:
     world = World()
     world.ask(Start("go"))
     world.feed(Started(1))
@@ -162,9 +168,17 @@ def test_while_it_stops_the_last_word_wins(words: list[Start | Stop]) -> None:
         world.ask(word)
         assert world.live == 1
     world.end()
-    wanted = isinstance(words[-1], Start) or words[-1].again
-    assert world.life.state is (State.STARTING if wanted else State.STOPPED)
-    assert world.live == (2 if wanted else None)
+    wanted = State.STOPPED
+    for word in words:
+        if isinstance(word, Stop):
+            wanted = word.then
+        elif isinstance(word, Enable) and wanted is State.DISABLED:
+            wanted = State.STARTING if word.start else State.STOPPED
+        elif isinstance(word, Start) and wanted is not State.DISABLED:
+            wanted = State.STARTING
+    assert world.life.state is wanted
+    assert world.live == (2 if wanted is State.STARTING else None)
+    assert world.life.is_wanted == (wanted is State.STARTING)
 
 
 def test_every_state_of_the_table_is_reached() -> None:
@@ -175,24 +189,95 @@ def test_every_state_of_the_table_is_reached() -> None:
     world.feed(Started(2))
     world.end()
     world.sleep(0.2)
+    world.feed(Started(3))
     world.end()
     assert world.life.state is State.QUARANTINED
     world.ask(Start("go"))
     world.say(Unfit(4, "too old"))
     world.ask(Start("go"))
-    world.ask(Stop("halt"))
+    world.ask(BAN)
     world.end()
-    # The configuration alone makes a plugin disabled: its life begins so.
-    assert world.visited | {State.DISABLED} == {state for state, _ in machine.TABLE}
+    assert world.visited == {state for state, _ in machine.TABLE}
 
 
-def test_a_disabled_plugin_runs_only_when_it_is_told_to() -> None:
+def test_a_disabled_plugin_runs_only_when_it_is_enabled() -> None:
     world = World()
     world.life = Life(state=State.DISABLED)
-    world.feed(Woke())
-    assert world.life.state is State.DISABLED
-    world.ask(Start("go"))
+    for event in (Woke(), Start("go"), ANEW, Stop("halt"), Started(0)):
+        world.feed(event)
+        assert world.life.state is State.DISABLED
+    world.ask(Enable("again", start=True))
     assert world.life.state is State.STARTING
+
+
+@pytest.mark.parametrize(("crashes", "needed_s"), [(1, 1.0), (2, 2.0), (5, 5.0), (6, 5.0)])
+def test_after_crashes_it_has_to_stay_up_before_it_counts_as_running(crashes: int, needed_s: float) -> None:
+    world = World(PluginPolicy(intensity=9))
+    world.ask(Start("go"))
+    for _ in range(crashes):
+        world.feed(Started(world.life.generation))
+        world.end()
+        world.sleep(31.0 * 1.2)
+    world.feed(Started(world.life.generation))
+    assert world.life.state is State.DEGRADED
+    world.sleep(needed_s - 0.01)
+    assert world.life.state is State.DEGRADED
+    world.sleep(0.02)
+    assert world.life.state is State.RUNNING
+
+
+def test_a_crash_loop_is_never_called_running_again() -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.feed(Started(1))
+    world.end()
+    world.visited.clear()
+    while world.life.state is not State.QUARANTINED:
+        world.sleep(1.0)
+        if world.life.state is State.STARTING:
+            world.feed(Started(world.life.generation))
+            world.sleep(0.5)
+            world.end()
+    assert State.RUNNING not in world.visited
+
+
+def test_a_quarantined_plugin_is_probed_more_and_more_seldom_until_it_stays_up() -> None:
+    world = World(PluginPolicy(intensity=1))
+    world.ask(Start("go"))
+    for _ in range(2):
+        world.end()
+        world.sleep(1.0)
+    waits = []
+    for _ in range(8):
+        assert world.life.state is State.QUARANTINED
+        assert world.life.next_start_at is not None
+        waits.append(world.life.next_start_at - world.clock.now)
+        world.sleep(waits[-1])
+        assert world.life.state is State.STARTING
+        world.feed(Started(world.life.generation))
+        world.sleep(30.0)
+        world.end()
+    assert waits == pytest.approx([599.0, 1200, 2400, 4800, 9600, 19200, 21600, 21600], abs=1.5)
+    world.sleep(21600)
+    world.feed(Started(world.life.generation))
+    assert world.life.state is State.DEGRADED
+    world.sleep(60.0)
+    assert world.life.state is State.RUNNING
+    assert world.life.probes == 0
+    assert world.life.history == machine.History()
+
+
+@pytest.mark.parametrize(
+    ("policy", "mode", "wanted"),
+    [("on-failure", "eager", True), ("never", "eager", False), ("on-failure", "lazy", False)],
+)
+def test_one_that_ended_by_itself_is_missed_unless_it_may_end(policy: Any, mode: Any, wanted: bool) -> None:
+    world = World(PluginPolicy(restart_policy=policy, start_mode=mode))
+    world.ask(Start("go"))
+    world.feed(Started(1))
+    world.end(clean=True)
+    assert world.life.state is State.STOPPED
+    assert world.life.is_wanted is wanted
 
 
 @pytest.mark.parametrize(
@@ -257,10 +342,11 @@ def test_a_crash_every_twenty_seconds_ends_in_quarantine_and_a_start_releases_it
     assert world.life.generation == 6
     assert "5 restarts" in world.life.reason
     assert "it died" in world.life.reason
-    world.sleep(10_000)
+    world.sleep(500)
     assert world.life.state in AT_REST
     world.ask(Start("release"))
     world.feed(Started(7))
+    assert world.life.state is State.RUNNING
     world.end()
     assert world.life.state is State.BACKOFF
 
@@ -273,10 +359,11 @@ def test_a_restart_that_somebody_asked_for_begins_with_a_clean_record(begin: Sta
     world.end()
     world.sleep(1.0)
     world.feed(Started(2))
+    world.sleep(1.0)
     if begin is State.QUARANTINED:
         world.end()
     assert world.life.state is begin
-    world.ask(Stop("anew", again=True))
+    world.ask(ANEW)
     if world.live == 2:
         world.end()
     world.feed(Started(3))

@@ -1,0 +1,85 @@
+"""`outboard why`: the cause chain of one plugin, for a person who has never seen it."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+
+from host.cli.output import COLOURS, json_option, paint, print_json, print_next, socket_option, span
+from host.control.client import Client
+
+SHOWN_CAUSES = 3
+SHOWN_CHANGES = 8
+SHOWN_STDERR = 8
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@socket_option
+def why(name: str, as_json: bool, socket: str) -> None:
+    """Why a plugin is as it is: its ends, its last words, its next try, and what to type."""
+    with Client(socket) as daemon:
+        raw = daemon.ask("why", {"name": name})
+    if as_json:
+        print_json(raw)
+        return
+    told = msgspec.json.decode(raw)
+    click.echo(explained(told))
+    print_next(told["next"][0])
+
+
+def explained(told: dict[str, Any]) -> str:
+    """The whole answer. `told` is `Why` as JSON decodes it."""
+    state = paint(told["state"], COLOURS.get(told["state"]))
+    since = f"since {_time(told['since'])}"
+    lines = [f"{told['name']} is {state} {since}" + (f": {told['reason']}" if told["reason"] else "")]
+    if told["fix"]:
+        lines.append(f"  {paint('fix', 'cyan')}: {told['fix']}")
+    if told["next_start_in_s"] is not None:
+        lines.append(f"  next try by itself: in {span(told['next_start_in_s'])}")
+    elif told["expected"] and told["state"] in ("failed", "stopped"):
+        lines.append("  nothing is tried by itself")
+    if told["causes"]:
+        lines += ["", "how it ended, the newest first"]
+        for number, cause in enumerate(told["causes"][:SHOWN_CAUSES]):
+            lines += _cause(cause, with_stderr=number == 0)
+        if len(told["causes"]) > SHOWN_CAUSES:
+            lines.append(
+                f"  and {len(told['causes']) - SHOWN_CAUSES} more: outboard why {told['name']} --json"
+            )
+    if told["history"]:
+        lines += ["", "what it has been, the newest first"]
+        for change in told["history"][:SHOWN_CHANGES]:
+            word = paint(f"{change['state']:<11}", COLOURS.get(change["state"]))
+            lines.append(f"  {_time(change['at'])}  {word} {_short(change['reason'])}".rstrip())
+    lines += ["", "what may help", *(f"  {command}" for command in told["next"])]
+    return "\n".join(lines)
+
+
+def _cause(cause: dict[str, Any], *, with_stderr: bool) -> list[str]:
+    up = "" if cause["up_s"] is None else f" after {span(cause['up_s'])}"
+    killed = ", killed by the host" if cause["killed_by_host"] and cause["kind"] != "asked" else ""
+    lines = [
+        f"  {_time(cause['at'])}  generation {cause['generation']}{up}  {cause['kind']}{killed}",
+        *textwrap.wrap(cause["text"], 74, initial_indent="    ", subsequent_indent="    "),
+    ]
+    if cause["in_flight"]:
+        lines.append(f"    while it worked on {', '.join(cause['in_flight'][:5])}")
+    if with_stderr and cause["stderr"]:
+        lines.append("    its last words:")
+        lines += [f"      {paint(line, 'bright_black')}" for line in cause["stderr"][-SHOWN_STDERR:]]
+    return lines
+
+
+def _time(unix_s: float) -> str:
+    at = datetime.fromtimestamp(unix_s)
+    return at.strftime("%H:%M:%S" if at.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= 56 else reason[:55] + "…"

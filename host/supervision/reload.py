@@ -1,0 +1,103 @@
+"""What a reload would change: plugins and terms as they are against files as they are now. Pure.
+
+Nothing is ever lost by it: a plugin whose manifest has become unreadable goes on as it was, and its
+problems are in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from host.config.effective import POLICY_KEYS, PluginPolicy
+from host.config.model import HostTable
+from host.config.problems import dotted
+from host.discovery.validate import Candidate
+from host.supervision.plan import Change, Plan
+from host.supervision.sources import Seen, Wanted
+
+AT_START = ("memory_bytes", "open_files", "file_size_bytes", "settings")
+"""What a process is given when it starts; everything else of a policy holds at once."""
+
+
+class Here(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin that the host has."""
+
+    candidate: Candidate
+    policy: PluginPolicy
+    is_wanted: bool
+    """Whether it runs, or would if it could."""
+    changed_file: str | None = None
+    """A file of its code that is newer than its process."""
+
+
+def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable) -> Plan:
+    """What turns `here` into what was seen. `before` is the [host] table that this host was made from."""
+    wanted = seen.wanted
+    kept = {problem.file for problem in seen.problems}
+    restarted: list[Change] = []
+    live: list[Change] = []
+    enabled: list[str] = []
+    disabled: list[str] = []
+    for name in sorted(here.keys() & wanted.keys()):
+        old, new = here[name], wanted[name]
+        if old.policy.enabled != new.policy.enabled:
+            (enabled if new.policy.enabled else disabled).append(name)
+        elif why := _why_restart(old, new):
+            # What nobody wants running is not started by a change of its files.
+            (restarted if old.is_wanted else live).append(Change(name, why))
+        elif keys := _changed(old.policy, new.policy):
+            live.append(Change(name, ", ".join(keys)))
+    return Plan(
+        added=sorted(wanted.keys() - here.keys()),
+        removed=sorted(name for name in here.keys() - wanted.keys() if here[name].candidate.file not in kept),
+        restarted=restarted,
+        live=live,
+        enabled=enabled,
+        disabled=disabled,
+        needs_new_host=[
+            dotted(("host", field))
+            for field in HostTable.__struct_fields__
+            if field != "plugins" and getattr(before, field) != getattr(seen.config.host, field)
+        ],
+        problems=[str(problem) for problem in seen.problems],
+    )
+
+
+def _why_restart(old: Here, new: Wanted) -> str:
+    before, after = old.candidate, new.candidate
+    if (before.file, before.manifest.plugin, before.manifest.run) != (
+        after.file,
+        after.manifest.plugin,
+        after.manifest.run,
+    ):
+        return "its manifest has changed"
+    if old.changed_file is not None:
+        return f"{old.changed_file} has changed"
+    fields = [
+        field for field in AT_START if _text(getattr(old.policy, field)) != _text(getattr(new.policy, field))
+    ]
+    return ", ".join(_keys(old.policy, new.policy, fields))
+
+
+def _changed(old: PluginPolicy, new: PluginPolicy) -> list[str]:
+    """Dotted keys whose values differ; of settings each key by itself, and never a value."""
+    return _keys(old, new, [field for field in POLICY_KEYS if getattr(old, field) != getattr(new, field)])
+
+
+def _keys(old: PluginPolicy, new: PluginPolicy, fields: Iterable[str]) -> list[str]:
+    keys = [".".join(POLICY_KEYS[field]) for field in fields if field != "settings"]
+    if "settings" in fields:
+        names = old.settings.keys() | new.settings.keys()
+        keys += [
+            dotted(("settings", name))
+            for name in sorted(names)
+            if _text(old.settings.get(name)) != _text(new.settings.get(name))
+        ]
+    return keys
+
+
+def _text(value: object) -> bytes:
+    """`1`, `1.0` and `true` are equal in Python, and not to a plugin."""
+    return msgspec.json.encode(value, order="deterministic")

@@ -1,0 +1,102 @@
+"""What the end of a generation means: for the machine an event, for people and programs a cause. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+
+from host.observability.causes import Cause, Kind
+from host.process.diagnose import Diagnosis, missing_module
+from host.process.exits import Exit
+from host.process.stderr import printable
+from host.supervision import machine
+from host.supervision.voice import one_line
+from protocol.errors import ErrorCode, RpcError
+
+SHORTEST_RETRY_S = 0.5
+LONGEST_RETRY_S = 3600.0
+KEPT_LINES = 40
+KEPT_CALLS = 64
+MAX_LINE = 500
+
+_CONFIGURATION_IS_WRONG = 78
+_RETRY_LATER = 75  # of sysexits.h, both of them
+
+
+class Verdict(msgspec.Struct, kw_only=True):
+    """Why a generation ends, and what the machine makes of it."""
+
+    kind: Kind
+    text: str
+    fix: str | None = None
+    becomes: type[machine.Ended | machine.Unfit | machine.NotNow] = machine.Ended
+    retry_after_s: float = 5.0
+    is_clean: bool = False
+    traceback: list[str] = []
+    """What the plugin said of it in an error reply, for want of lines on stderr."""
+
+
+def from_exit(exit: Exit | None, found: Diagnosis) -> Verdict:
+    """An end that nobody asked for. Its exit code may say what is to follow."""
+    verdict = Verdict(kind=found.kind, text=found.text, fix=found.fix)
+    if exit is not None and exit.code == _CONFIGURATION_IS_WRONG:
+        verdict.becomes = machine.Unfit
+        verdict.kind, verdict.text = "refused", f"it says its configuration is wrong ({found.text})"
+    elif exit is not None and exit.code == _RETRY_LATER:
+        verdict.becomes, verdict.kind = machine.NotNow, "not-ready"
+    verdict.is_clean = exit is not None and exit.is_clean
+    return verdict
+
+
+def refused_to_start(error: RpcError) -> Verdict | None:
+    """Start code that failed. None if it chose to exit: the exit code, a moment behind, says more."""
+    data = error.data if isinstance(error.data, dict) else {}
+    if data.get("type") == "SystemExit":
+        return None
+    if error.code != ErrorCode.NOT_READY:
+        found = missing_module(error.message)
+        return Verdict(
+            kind="missing-module" if found else "exception",
+            text=f"its start code failed: {error.message}",
+            fix=found.fix if found else None,
+        )
+    after = data.get("retry_after_ms")
+    retry_after_s = 5.0
+    if isinstance(after, int | float) and after >= 0:
+        retry_after_s = max(SHORTEST_RETRY_S, min(after, LONGEST_RETRY_S * 1000) / 1000)
+    text = f"not ready: {error.message}"
+    return Verdict(becomes=machine.NotNow, kind="not-ready", text=text, retry_after_s=retry_after_s)
+
+
+def event_of(
+    verdict: Verdict,
+    *,
+    generation: int,
+    exit: Exit | None,
+    killed_by_host: bool,
+    up_s: float | None,
+    in_flight: Sequence[str],
+    stderr: Sequence[str],
+) -> machine.Event:
+    """The last word of a generation, with the whole cause. What is a plugin's text in it is harmless."""
+    reason = one_line(verdict.text)
+    lines = [*stderr, *(printable(line.encode(errors="replace")) for line in verdict.traceback)]
+    cause = Cause(
+        kind=verdict.kind,
+        text=reason,
+        fix=verdict.fix,
+        generation=generation,
+        exit_code=exit.code if exit is not None else None,
+        signal=exit.signal if exit is not None else None,
+        killed_by_host=killed_by_host,
+        up_s=up_s,
+        in_flight=[one_line(method) for method in in_flight[:KEPT_CALLS]],
+        stderr=[line[:MAX_LINE] for line in lines[-KEPT_LINES:]],
+    )
+    if verdict.becomes is machine.NotNow:
+        return machine.NotNow(generation, reason, verdict.retry_after_s, cause)
+    if verdict.becomes is machine.Unfit:
+        return machine.Unfit(generation, reason, cause)
+    return machine.Ended(generation, reason, clean=verdict.is_clean, luck=random.random(), cause=cause)
