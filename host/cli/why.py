@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import click
@@ -46,12 +47,11 @@ def explained(told: dict[str, Any]) -> str:
         lines.append("  nothing is tried by itself")
     if told["causes"]:
         lines += ["", "how it ended, the newest first"]
-        for number, cause in enumerate(told["causes"][:SHOWN_CAUSES]):
-            lines += _cause(cause, with_stderr=number == 0)
-        if len(told["causes"]) > SHOWN_CAUSES:
-            lines.append(
-                f"  and {len(told['causes']) - SHOWN_CAUSES} more: outboard why {told['name']} --json"
-            )
+        groups = [list(group) for _, group in groupby(told["causes"], key=_sameness)]
+        for number, group in enumerate(groups[:SHOWN_CAUSES]):
+            lines += _causes(group, with_stderr=number == 0)
+        if len(groups) > SHOWN_CAUSES:
+            lines.append(f"  and more before: outboard why {told['name']} --json")
     if told["history"]:
         lines += ["", "what it has been, the newest first"]
         for change in told["history"][:SHOWN_CHANGES]:
@@ -61,13 +61,21 @@ def explained(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cause(cause: dict[str, Any], *, with_stderr: bool) -> list[str]:
+def _sameness(cause: dict[str, Any]) -> tuple[str, str]:
+    return cause["kind"], cause["text"]
+
+
+def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
+    """Ends of one kind, one after the other: the newest in full, the others counted."""
+    cause = same[0]
     up = "" if cause["up_s"] is None else f" after {span(cause['up_s'])}"
-    killed = ", killed by the host" if cause["killed_by_host"] and cause["kind"] != "asked" else ""
+    killed = ", killed by the host" if cause["killed_by_host"] else ""
     lines = [
         f"  {_time(cause['at'])}  generation {cause['generation']}{up}  {cause['kind']}{killed}",
         *textwrap.wrap(cause["text"], 74, initial_indent="    ", subsequent_indent="    "),
     ]
+    if len(same) > 1:
+        lines.append(f"    and {len(same) - 1} times before in the same way, since {_time(same[-1]['at'])}")
     if cause["in_flight"]:
         lines.append(f"    while it worked on {', '.join(cause['in_flight'][:5])}")
     if with_stderr and cause["stderr"]:

@@ -40,6 +40,8 @@ from protocol.session import Session
 REAP_S = 5.0
 PATIENCE_S = 0.5
 STACK_S = 0.5
+ENDS_BY_ITSELF = ("exception", "missing-module")
+"""After telling us of these a plugin exits, and its exit code is worth the moment that it takes."""
 LAUNCH_AGAIN_S = 30.0
 """When a missing program, say, is looked for again."""
 SLOT_S = 2.0
@@ -198,6 +200,9 @@ class Generation:
         if verdict.becomes is machine.NotNow:
             await self._ladder()
         else:
+            if verdict.kind in ENDS_BY_ITSELF:
+                with anyio.move_on_after(PATIENCE_S):
+                    await self.child.exited.wait()
             await self._kill_and_reap()
         return verdict
 

@@ -168,7 +168,8 @@ def _release(life: Life, event: Start, now: float, policy: PluginPolicy) -> Step
 def _wake(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
     if life.next_start_at is None or now < life.next_start_at:
         return life, [] if life.next_start_at is None else [WakeAt(life.next_start_at)]
-    return _begin(life, life.reason, now, crashes=life.crashes + (life.state is State.BACKOFF))
+    crashes = life.crashes + (life.state is State.BACKOFF)
+    return _begin(life, f"again, after: {life.reason}", now, crashes=crashes)
 
 
 def _probe(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
@@ -183,8 +184,8 @@ def _started(life: Life, event: Started, now: float, policy: PluginPolicy) -> St
     if not needed_s:
         return _enter(life, State.RUNNING, "", now, running_since=now), []
     until = now + needed_s
-    what = "a probe after its quarantine" if life.is_probe else f"restarted after {_crashes(life.history)}"
-    reason = f"on probation: {what}; counts as running once it has stayed up for {needed_s:g} s"
+    what = "its quarantine" if life.is_probe else _crashes(life.history)
+    reason = f"on probation for {needed_s:g} s after {what}"
     entered = _enter(life, State.DEGRADED, reason, now, running_since=now, probation_until=until)
     return entered, [WakeAt(until)]
 

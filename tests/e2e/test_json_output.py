@@ -17,7 +17,7 @@ PLUGIN = {
 }
 PLUGIN_OURS = {
     *("description", "start_mode", "expected", "methods", "hooks", "file"),
-    *("stdout_noise_bytes", "stderr_tail"),
+    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck"),
 }
 ERROR = {"code", "name", "message", "hint", "plugin", "method", "call_id", "data"}
 

@@ -38,7 +38,7 @@ def test_logs_tell_what_a_plugin_said_and_what_became_of_it(home: Path) -> None:
         assert ("stderr", "info", "stderr: a word") in told
         assert any(event == "call" and "no luck today" in message for event, _, message in told)
         assert [m.split(":")[0] for event, _, m in told if event == "state"] == [
-            *("starting", "running", "backoff", "starting", "running")
+            *("starting", "running", "backoff", "starting", "degraded")
         ]
         running = next(r for r in records if r["event"] == "state" and r["message"] == "running")
         assert (running["pid"], running["generation"]) == (first, 1)
