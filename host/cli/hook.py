@@ -126,8 +126,11 @@ def explained(seen: dict[str, Any]) -> str:
     place = 0
     for each in seen["implementations"]:
         place += not each["refused"]
-        rows.append(["!" if each["refused"] else str(place), each["plugin"], each["state"], _why(each, seen)])
+        first, *others = _reasons(each, seen)
+        rows.append(["!" if each["refused"] else str(place), each["plugin"], each["state"], first])
+        rows += [["", "", "", reason] for reason in others]
         colours.append(["red" if each["refused"] else None, None, COLOURS.get(each["state"]), None])
+        colours += [[None] * 4 for _ in others]
     for each in seen["left_out"]:
         rows.append(["-", each["plugin"], "left out", escaped(each["why"])])
         colours.append(["bright_black"] * 4)
@@ -137,13 +140,14 @@ def explained(seen: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _why(each: dict[str, Any], seen: dict[str, Any]) -> str:
-    parts = [f"refused: {each['why']}" if each["refused"] else each["why"]]
+def _reasons(each: dict[str, Any], seen: dict[str, Any]) -> list[str]:
+    """A line each: why it stands there, and what else is its own."""
+    lines = ["refused: a circle", each["why"]] if each["refused"] else each["why"].split("; ")
     if each["when"] is not None:
-        parts.append(f"when {msgspec.json.encode(each['when']).decode()}")
+        lines.append(f"when {msgspec.json.encode(each['when']).decode()}")
     if each["on_error"] != seen["on_error"]:
-        parts.append(f"on error {each['on_error']}, by its own wish")
-    return escaped("; ".join(parts))
+        lines.append(f"on error {each['on_error']}, by its own wish")
+    return [escaped(line) for line in lines]
 
 
 def _names(implementations: list[dict[str, Any]]) -> str:

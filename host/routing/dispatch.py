@@ -20,7 +20,7 @@ from host.config.model import HookMode
 from host.observability.bus import Bus
 from host.observability.events import CallFailed
 from host.process.driver import Driver
-from host.routing.plan import Implementation, Plan
+from host.routing.plan import Implementation, Plan, circular
 from host.routing.router import Router
 from protocol.contract import Problem, problems_of
 from protocol.errors import ErrorCode
@@ -188,7 +188,7 @@ class Dispatch:
         where = {"plugin": implementation.plugin, "method": self._method}
         if implementation.refused is not None:
             hint = f"outboard hooks explain {self._point.name}; change a `before` or an `after`"
-            raise errors.HookRefused(implementation.refused, hint=hint, **where)
+            raise errors.HookRefused(circular(implementation.refused), hint=hint, **where)
         if timeout_s <= 0:
             hint = "give the dispatch a longer timeout, or each implementation a shorter one"
             raise errors.DeadlineExceeded("the time was over before it was asked", hint=hint, **where)

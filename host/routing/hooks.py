@@ -19,7 +19,7 @@ from host.process.driver import Driver
 from host.routing.dispatch import Dispatch, HookOutcome
 from host.routing.explain import Explanation, explanation
 from host.routing.extension_points import Point, undeclared
-from host.routing.plan import Plan, hooks_of, make_plan
+from host.routing.plan import Plan, circular, hooks_of, make_plan
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
 from host.supervision.supervisor import Supervisor
 from protocol.contract import nearest
@@ -128,12 +128,17 @@ class Hooks:
 
     def _tell(self, plan: Plan) -> None:
         """Each problem once, however often plans are made."""
-        for plugin, problem in plan.problems:
+        refused = [
+            (each.plugin, f"refused: {circular(each.refused)}")
+            for each in plan.implementations
+            if each.refused
+        ]
+        for plugin, problem in (*plan.problems, *refused):
             key = (plan.point.name, plugin, problem)
             if key not in self._told and len(self._told) < MAX_TOLD:
                 self._told.add(key)
                 file = self._plugins[plugin].candidate.file
-                message = f"{plugin}: hook {plan.point.name}: {problem}"
+                message = f"hook {plan.point.name}: {problem}"
                 self._bus.emit(PluginProblem(file=file, message=message, plugin=plugin))
 
     def _insist_on_somebody(self, plan: Plan) -> None:

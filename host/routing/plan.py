@@ -24,7 +24,7 @@ from host.supervision.supervisor import Supervisor
 from protocol.filters import Filter, read_filter
 from protocol.lifecycle import HookInfo
 
-__all__ = ["Implementation", "LeftOut", "Plan", "hooks_of", "make_plan"]
+__all__ = ["Implementation", "LeftOut", "Plan", "circular", "hooks_of", "make_plan"]
 
 MAX_HOOKS = 256
 """Of one plugin; what it declares beyond that is not looked at."""
@@ -41,7 +41,7 @@ class Implementation(msgspec.Struct, frozen=True, kw_only=True):
     filter: Filter | None
     """None: asked whatever the params are."""
     refused: str | None = None
-    """Why it is not asked, and counts as having failed: its wishes run in a circle."""
+    """Why it is not asked, and counts as having failed: the circle that its wishes are part of."""
 
     @property
     def plugin(self) -> str:
@@ -86,7 +86,7 @@ def make_plan(point: Point, supervisors: Iterable[Supervisor]) -> Plan:
     problems: list[tuple[str, str]] = []
     ordered = order(hooks)
     made = [
-        _implementation(point, present[name], hooks[name], f"{circle} cannot be", problems, is_refused=True)
+        _implementation(point, present[name], hooks[name], str(circle), problems, is_refused=True)
         for circle in ordered.circles
         for name in sorted(circle.refused)
     ]
@@ -109,6 +109,10 @@ def hooks_of(supervisor: Supervisor) -> list[HookInfo]:
     return supervisor.provides.hooks[:MAX_HOOKS]
 
 
+def circular(circle: str) -> str:
+    return f"its before and after run in a circle: {circle}"
+
+
 def _implementation(
     point: Point,
     supervisor: Supervisor,
@@ -126,8 +130,6 @@ def _implementation(
             problems.append((supervisor.name, f"its filter cannot be read, and counts as fitting: {problem}"))
     if info.on_error is not None and info.on_error not in get_args(OnError):
         problems.append((supervisor.name, f"its on_error is {info.on_error[:40]!r}, which means nothing"))
-    if is_refused:
-        problems.append((supervisor.name, f"refused, because its wishes run in a circle: {why}"))
     return Implementation(
         supervisor=supervisor,
         info=info,
