@@ -224,7 +224,9 @@ class Host:
 
         `dry_run` only says what would change. Raises ConfigError, and then nothing was changed.
         """
-        return await self._entered.reload(dry_run=dry_run)
+        made = await self._entered.reload(dry_run=dry_run)
+        self.hooks.forget()
+        return made
 
     async def start(self, name: str) -> None:
         """Starts a plugin and waits until it runs, or does not.

@@ -1,4 +1,4 @@
-"""One question to many plugins, from a plan to an outcome, in one function a mode.
+"""One question to many plugins, from a lineup to an outcome, in one function a mode.
 
 Each implementation fails alone: an error that it raises, an answer that does not fit, a plugin that is
 down or too slow becomes its error in the outcome, and the point says what that costs. Every wait ends
@@ -20,7 +20,7 @@ from host.config.model import HookMode
 from host.observability.bus import Bus
 from host.observability.events import CallFailed
 from host.process.driver import Driver
-from host.routing.plan import Implementation, Plan, circular
+from host.routing.lineup import Implementation, Lineup, circular
 from host.routing.router import Router
 from protocol.contract import Problem, problems_of
 from protocol.errors import ErrorCode
@@ -72,9 +72,9 @@ class Dispatch:
         "_bus",
         "_deadline",
         "_driver",
+        "_lineup",
         "_method",
         "_params",
-        "_plan",
         "_point",
         "_results",
         "_router",
@@ -82,11 +82,11 @@ class Dispatch:
     )
 
     def __init__(
-        self, plan: Plan, params: Any, *, deadline: float | None, router: Router, driver: Driver, bus: Bus
+        self, lineup: Lineup, params: Any, *, deadline: float | None, router: Router, driver: Driver, bus: Bus
     ) -> None:
-        self._plan = plan
-        self._point = plan.point
-        self._method = f"hook/{plan.point.name}"
+        self._lineup = lineup
+        self._point = lineup.point
+        self._method = f"hook/{lineup.point.name}"
         self._deadline = deadline
         self._router = router
         self._driver = driver
@@ -104,8 +104,8 @@ class Dispatch:
 
     async def first(self) -> Any:
         """The first answer that is not null."""
-        for implementation in self._plan.implementations:
-            if self._is_wanted(implementation):
+        for implementation in self._lineup.implementations:
+            if self._is_asked(implementation):
                 result = await self._ask(implementation)
                 self._take(implementation, result)
                 if result.value is not None:
@@ -120,8 +120,8 @@ class Dispatch:
             )
         threaded = next(iter(self._params))
         value = self._fitting(threaded, self._params[threaded])
-        for implementation in self._plan.implementations:
-            if self._is_wanted(implementation):
+        for implementation in self._lineup.implementations:
+            if self._is_asked(implementation):
                 result = await self._ask(implementation)
                 self._take(implementation, result)
                 if result.value is not None:
@@ -143,7 +143,7 @@ class Dispatch:
 
     async def _side_by_side(self) -> list[tuple[Implementation, HookResult]]:
         """Everybody is heard out, also if one fails of whom the point says that it must not."""
-        wanted = [each for each in self._plan.implementations if self._is_wanted(each)]
+        wanted = [each for each in self._lineup.implementations if self._is_asked(each)]
         if len(wanted) == 1:  # a task group of one costs as much as the call
             self._results.append(await self._ask(wanted[0]))
         else:
@@ -163,7 +163,7 @@ class Dispatch:
 
     # -- one implementation --------------------------------------------------------------------
 
-    def _is_wanted(self, implementation: Implementation) -> bool:
+    def _is_asked(self, implementation: Implementation) -> bool:
         filter = implementation.filter
         return filter is None or implementation.refused is not None or filter.matches(self._seen())
 

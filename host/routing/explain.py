@@ -1,4 +1,4 @@
-"""A plan in words: the order at an extension point and its reasons, as `outboard hooks explain` prints it."""
+"""A lineup in words: the order at an extension point and its reasons, for `outboard hooks explain`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from host.routing.plan import Plan
+from host.routing.lineup import Lineup
 
 __all__ = ["Explanation", "explanation"]
 
@@ -44,25 +44,25 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
 
 
-def explanation(plan: Plan) -> Explanation:
-    declared = plan.point.declared
-    absent = [Absent(plugin=left.plugin, why=left.why) for left in plan.left_out]
+def explanation(lineup: Lineup) -> Explanation:
+    declared = lineup.point.declared
+    absent = [Absent(plugin=left.plugin, why=left.why) for left in lineup.left_out]
     absent += [
         Absent(plugin=supervisor.name, why="lazy, and has never run: the next dispatch starts it, and asks")
-        for supervisor in plan.unasked
+        for supervisor in lineup.unasked
     ]
     absent += [
         Absent(plugin=left.plugin, why=f"has never run, so nobody knows its hooks ({left.why})")
-        for left in plan.unknown
+        for left in lineup.unknown
     ]
     return Explanation(
-        point=plan.point.name,
-        declared=plan.point.is_declared,
+        point=lineup.point.name,
+        declared=lineup.point.is_declared,
         mode=declared.mode,
         on_error=declared.on_error,
         timeout_s=declared.timeout_s,
         default=declared.default,
-        origins={key: plan.point.origins[key] for key in ("mode", "on_error", "timeout_s", "default")},
+        origins={key: lineup.point.origins[key] for key in ("mode", "on_error", "timeout_s", "default")},
         implementations=[
             Stands(
                 plugin=each.plugin,
@@ -72,8 +72,8 @@ def explanation(plan: Plan) -> Explanation:
                 when=each.info.when,
                 refused=each.refused is not None,
             )
-            for each in plan.implementations
+            for each in lineup.implementations
         ],
         left_out=absent,
-        problems=[f"{plugin}: {problem}" for plugin, problem in plan.problems],
+        problems=[f"{plugin}: {problem}" for plugin, problem in lineup.problems],
     )

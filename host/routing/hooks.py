@@ -1,6 +1,6 @@
 """The extension points of a host: who implements them, and what is asked of all of those at once.
 
-The plan of a point is made when it is first needed after a plugin has changed its state, and serves
+The lineup of a point is made when it is first needed after a plugin has changed its state, and serves
 every dispatch until the next change.
 """
 
@@ -19,7 +19,7 @@ from host.process.driver import Driver
 from host.routing.dispatch import Dispatch, HookOutcome
 from host.routing.explain import Explanation, explanation
 from host.routing.extension_points import Point, undeclared
-from host.routing.plan import Plan, circular, hooks_of, make_plan
+from host.routing.lineup import Lineup, circular, hooks_of, make_lineup
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
 from host.supervision.supervisor import Supervisor
 from protocol.contract import nearest
@@ -46,7 +46,7 @@ class Hooks:
         self._router = router
         self._driver = driver
         self._bus = bus
-        self._plans: dict[str, Plan] = {}
+        self._lineups: dict[str, Lineup] = {}
         self._told: set[tuple[str, str, str]] = set()
         bus.subscribe(self._look)
 
@@ -65,19 +65,19 @@ class Hooks:
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
             raise errors.HostMisuse(f"{timeout!r} is no timeout", hint="seconds, or None for no limit")
         deadline = None if timeout is None else self._driver.now() + timeout
-        plan = self._plans.get(name) or self._plan(name)
-        if plan.unasked:
-            plan = await self._meet(plan, deadline)
-        self._insist_on_somebody(plan)
+        lineup = self._lineups.get(name) or self._lineup(name)
+        if lineup.unasked:
+            lineup = await self._meet(lineup, deadline)
+        self._insist_on_somebody(lineup)
         return await Dispatch(
-            plan, params, deadline=deadline, router=self._router, driver=self._driver, bus=self._bus
+            lineup, params, deadline=deadline, router=self._router, driver=self._driver, bus=self._bus
         ).run()
 
     def explain(self, name: str) -> Explanation:
         """Who would be asked at `name` now, in what order, and why. Raises UnknownExtensionPoint."""
-        plan = self._plan(name)
-        self._insist_on_somebody(plan)
-        return explanation(plan)
+        lineup = self._lineup(name)
+        self._insist_on_somebody(lineup)
+        return explanation(lineup)
 
     def names(self) -> list[str]:
         """Of all points that are declared or implemented, sorted."""
@@ -86,16 +86,16 @@ class Hooks:
 
     def schema_of(self, name: str) -> dict[str, Any] | None:
         """JSON Schema of the params: the point's own, else that of the first implementation."""
-        plan = self._plan(name)
-        if plan.point.declared.params is not None:
-            return plan.point.declared.params
-        schemas = (each.info.schema for each in plan.implementations)
+        lineup = self._lineup(name)
+        if lineup.point.declared.params is not None:
+            return lineup.point.declared.params
+        schemas = (each.info.schema for each in lineup.implementations)
         found = next((schema.get("params") for schema in schemas if schema is not None), None)
         return found if isinstance(found, dict) else None
 
     def forget(self) -> None:
         """Plugins have come or gone: what comes next looks again."""
-        self._plans.clear()
+        self._lineups.clear()
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -103,47 +103,47 @@ class Hooks:
         if type(event) is StateChanged:
             self.forget()
 
-    def _plan(self, name: str) -> Plan:
-        plan = self._plans.get(name)
-        if plan is None:
+    def _lineup(self, name: str) -> Lineup:
+        lineup = self._lineups.get(name)
+        if lineup is None:
             if not is_own_name(name):
                 raise self._unknown(name)
             point = self._points.get(name) or undeclared(name)
-            plan = make_plan(point, self._plugins.values())
-            if point.is_declared or plan.implementations:  # or anybody could fill the table with names
-                self._plans[name] = plan
-            self._tell(plan)
-        return plan
+            lineup = make_lineup(point, self._plugins.values())
+            if point.is_declared or lineup.implementations:  # or anybody could fill the table with names
+                self._lineups[name] = lineup
+            self._tell(lineup)
+        return lineup
 
-    async def _meet(self, plan: Plan, deadline: float | None) -> Plan:
-        left_s = plan.point.declared.timeout_s
+    async def _meet(self, lineup: Lineup, deadline: float | None) -> Lineup:
+        left_s = lineup.point.declared.timeout_s
         if deadline is not None:
             left_s = min(left_s, max(0.0, deadline - self._driver.now()))
         with anyio.move_on_after(left_s):
             async with anyio.create_task_group() as tasks:
-                for supervisor in plan.unasked:
-                    tasks.start_soon(supervisor.start, f"first dispatch of {plan.point.name}")
+                for supervisor in lineup.unasked:
+                    tasks.start_soon(supervisor.start, f"first dispatch of {lineup.point.name}")
         self.forget()
-        return self._plan(plan.point.name)
+        return self._lineup(lineup.point.name)
 
-    def _tell(self, plan: Plan) -> None:
-        """Each problem once, however often plans are made."""
+    def _tell(self, lineup: Lineup) -> None:
+        """Each problem once, however often lineups are made."""
         refused = [
             (each.plugin, f"refused: {circular(each.refused)}")
-            for each in plan.implementations
+            for each in lineup.implementations
             if each.refused
         ]
-        for plugin, problem in (*plan.problems, *refused):
-            key = (plan.point.name, plugin, problem)
+        for plugin, problem in (*lineup.problems, *refused):
+            key = (lineup.point.name, plugin, problem)
             if key not in self._told and len(self._told) < MAX_TOLD:
                 self._told.add(key)
                 file = self._plugins[plugin].candidate.file
-                message = f"hook {plan.point.name}: {problem}"
+                message = f"hook {lineup.point.name}: {problem}"
                 self._bus.emit(PluginProblem(file=file, message=message, plugin=plugin))
 
-    def _insist_on_somebody(self, plan: Plan) -> None:
-        if not (plan.point.is_declared or plan.implementations or plan.left_out):
-            raise self._unknown(plan.point.name)
+    def _insist_on_somebody(self, lineup: Lineup) -> None:
+        if not (lineup.point.is_declared or lineup.implementations or lineup.left_out):
+            raise self._unknown(lineup.point.name)
 
     def _unknown(self, name: str) -> errors.UnknownExtensionPoint:
         close = nearest(name, self.names())

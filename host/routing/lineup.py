@@ -1,9 +1,9 @@
 """Who implements a point now, in what order, and who is left out: a picture that never changes.
 
-A dispatch works from one plan to its end. Whatever comes or goes meanwhile makes another plan for the
+A dispatch works from one lineup to its end. Whatever comes or goes meanwhile makes another lineup for the
 next dispatch, so that none is ever torn. Pure: reads what the supervisors say of themselves.
 
-A plugin that ought to run and does not is in the plan, and fails when it is asked: what a failure
+A plugin that ought to run and does not is in the lineup, and fails when it is asked: what a failure
 costs is the point's to say, and a crash must not decide it. One that an operator stopped or disabled
 is left out. One that has never run has told nobody what it implements.
 """
@@ -19,19 +19,19 @@ from host.config.model import OnError
 from host.routing.admission import Verdict, admit
 from host.routing.extension_points import Point
 from host.routing.order import order
-from host.supervision.states import SERVING, State
+from host.supervision.states import SERVING
 from host.supervision.supervisor import Supervisor
 from protocol.filters import Filter, read_filter
 from protocol.lifecycle import HookInfo
 
-__all__ = ["Implementation", "LeftOut", "Plan", "circular", "hooks_of", "make_plan"]
+__all__ = ["Implementation", "LeftOut", "Lineup", "circular", "hooks_of", "make_lineup"]
 
 MAX_HOOKS = 256
 """Of one plugin; what it declares beyond that is not looked at."""
 
 
 class Implementation(msgspec.Struct, frozen=True, kw_only=True):
-    """One plugin's place in a plan."""
+    """One plugin's place in a lineup."""
 
     supervisor: Supervisor
     info: HookInfo
@@ -53,7 +53,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     why: str
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Lineup(msgspec.Struct, frozen=True, kw_only=True):
     point: Point
     implementations: tuple[Implementation, ...]
     """In order. The refused ones come first, so that a point which fails does so before it did anything."""
@@ -66,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """(plugin, what is wrong with what it says of its hook)."""
 
 
-def make_plan(point: Point, supervisors: Iterable[Supervisor]) -> Plan:
+def make_lineup(point: Point, supervisors: Iterable[Supervisor]) -> Lineup:
     hooks: dict[str, HookInfo] = {}
     present: dict[str, Supervisor] = {}
     left_out: list[LeftOut] = []
@@ -94,7 +94,7 @@ def make_plan(point: Point, supervisors: Iterable[Supervisor]) -> Plan:
         _implementation(point, present[place.plugin], hooks[place.plugin], place.why, problems)
         for place in ordered.places
     ]
-    return Plan(
+    return Lineup(
         point=point,
         implementations=tuple(made),
         left_out=tuple(sorted(left_out, key=lambda left: left.plugin)),
@@ -142,12 +142,7 @@ def _implementation(
 
 def _absence(supervisor: Supervisor) -> str | None:
     """Why a plugin is no part of any dispatch; None for one that is, also if it is down just now."""
-    life = supervisor.life
-    if life.state not in (State.STOPPED, State.DISABLED, State.STOPPING):
-        return None
-    if (life.state is State.STOPPING and life.start_again) or supervisor.is_expected:
-        return None
-    return _state_of(supervisor)
+    return None if supervisor.life.is_wanted else _state_of(supervisor)
 
 
 def _state_of(supervisor: Supervisor) -> str:
