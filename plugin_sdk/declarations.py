@@ -102,7 +102,8 @@ class Declarations:
                     read_filter(when)
                 except ValueError as problem:
                     raise AuthorMistake(f"`when` of the hook `{point}`: {problem}") from None
-            handler = Handler(function, MethodInfo(name=point, doc=(function.__doc__ or "").strip()))
+            about = MethodInfo(name=point, doc=(function.__doc__ or "").strip())
+            handler = Handler(function, about, takes_some=True)
             info = HookInfo(
                 point=point,
                 before=list(before),

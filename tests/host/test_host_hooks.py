@@ -438,7 +438,7 @@ async def test_params_that_nobody_could_be_asked_with_are_the_callers_mistake(tm
             await host.hook("text.mark", text=object())
         with pytest.raises(HostMisuse):
             await host.hook("text.mark", params=["x"])
-        outcome = await host.hook("text.mark", txt="x")
+        outcome = await host.hook("text.mark", text=5)
         assert [type(error) for error in outcome.errors] == [ContractError]
 
 

@@ -102,6 +102,9 @@ def test_a_filter_that_no_host_could_read_is_the_authors_mistake(when: Any) -> N
 def test_a_hook_is_called_by_its_point(serve: Launch) -> None:
     host = serve(CATALOGUE)
     assert host.call("hook/text.polish", {"text": " rough "}) == "rough"
+    assert host.call("hook/text.polish", {"text": " rough ", "lang": "de"}) == "rough"  # takes what it names
+    with pytest.raises(RpcError):
+        host.call("hook/text.polish", {"txt": " rough "})
     bound = host.call("hook/book.bind", {"book": {"title": "a", "pages": 2}, "pages": 3})
     assert bound == {"title": "a", "pages": 5, "tags": []}
 
