@@ -363,6 +363,24 @@ async def test_a_lazy_plugin_is_started_by_the_first_dispatches_and_asked_by_all
         assert host.status("lazy").plugins[0].generation == 1
 
 
+async def test_a_reload_brings_plugins_to_a_point_and_says_that_a_changed_table_has_to_wait(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "outboard.toml"
+    config.write_text('[host]\nplugins = ["plugins/a"]\n')
+    implementing(tmp_path / "plugins" / "a")
+    async with Host(config=config, data_dir=tmp_path / "data", extension_points=point()) as host:
+        assert (await host.hook("text.mark", text="x")).value == ["xa"]
+        implementing(tmp_path / "plugins" / "a" / "lazy", start={"mode": "lazy"})
+        config.write_text(
+            '[host]\nplugins = ["plugins/a", "plugins/a/lazy"]\n[extension_points."text.mark"]\non_error = "fail"\n'
+        )
+        made = await host.reload()
+        assert (made.added, made.needs_new_host) == (["lazy"], ["extension_points"])
+        assert (await host.hook("text.mark", text="x")).value == ["xa", "xlazy"]
+        assert host.hooks.explain("text.mark").on_error == "skip"
+
+
 async def test_a_lazy_plugin_that_never_comes_up_holds_nobody_for_longer_than_the_points_time(
     tmp_path: Path,
 ) -> None:
