@@ -373,7 +373,8 @@ async def test_a_reload_brings_plugins_to_a_point_and_says_that_a_changed_table_
         assert (await host.hook("text.mark", text="x")).value == ["xa"]
         implementing(tmp_path / "plugins" / "a" / "lazy", start={"mode": "lazy"})
         config.write_text(
-            '[host]\nplugins = ["plugins/a", "plugins/a/lazy"]\n[extension_points."text.mark"]\non_error = "fail"\n'
+            '[host]\nplugins = ["plugins/a", "plugins/a/lazy"]\n'
+            '[extension_points."text.mark"]\non_error = "fail"\n'
         )
         made = await host.reload()
         assert (made.added, made.needs_new_host) == (["lazy"], ["extension_points"])
