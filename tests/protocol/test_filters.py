@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.filters import MAX_TEXT, read_filter
+from protocol.filters import read_filter
 
 PARAMS = {"doc": {"mime": "image/png", "pages": 3, "ok": True, "lang": None, "tags": ["a"]}, "mode": "fast"}
 
@@ -46,10 +47,15 @@ def test_all_conditions_must_hold(when: dict[str, Any], fits: bool) -> None:
     assert read_filter(when).matches(PARAMS) is fits
 
 
-def test_a_text_too_long_to_match_is_left_to_the_plugin() -> None:
-    filter = read_filter({"text": {"glob": "x*"}})
-    assert not filter.matches({"text": "y" * MAX_TEXT})
-    assert filter.matches({"text": "y" * (MAX_TEXT + 1)})
+@given(st.text(alphabet="ab*?[", max_size=8), st.text(alphabet="ab?[", max_size=12))
+def test_a_star_stands_for_anything_and_everything_else_for_itself(glob: str, text: str) -> None:
+    pattern = ".*".join(map(re.escape, glob.split("*")))
+    assert read_filter({"t": {"glob": glob}}).matches({"t": text}) is bool(re.fullmatch(pattern, text))
+
+
+def test_no_glob_takes_long() -> None:
+    filter = read_filter({"t": {"glob": "*a" * 120 + "*b"}})
+    assert not filter.matches({"t": "a" * 1_000_000})
 
 
 @pytest.mark.parametrize(
