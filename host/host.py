@@ -54,6 +54,7 @@ class Host:
     `plugins`: folders to look for plugins in, or plugins themselves. `config`: an `outboard.toml`.
     `data_dir`: where each plugin's own folder is made. `state_file`: where it is kept which plugins are
     disabled, removed, added or quarantined, for the next host; without it nothing is kept.
+    `extension_points`: what `hook` asks of many plugins at once.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.

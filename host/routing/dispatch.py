@@ -68,17 +68,17 @@ class Dispatch:
     """
 
     __slots__ = (
-        "_as_json",
         "_bus",
         "_deadline",
         "_driver",
         "_lineup",
         "_method",
         "_params",
+        "_plain",
         "_point",
+        "_raw",
         "_results",
         "_router",
-        "_sent",
     )
 
     def __init__(
@@ -92,7 +92,12 @@ class Dispatch:
         self._driver = driver
         self._bus = bus
         self._results: list[HookResult] = []
-        self._send(params if isinstance(params, dict) else msgspec.to_builtins(params))
+        self._set(params)
+        self._encoded()  # or each implementation would fail for a mistake of the caller's
+        if not isinstance(params, dict):
+            if not isinstance(self._seen(), dict):
+                raise errors.HostMisuse("the params of a hook have names", hint="give a dict, or keywords")
+            self._set(self._seen())
         if self._point.check is not None:
             self._insist(self._point.check(self._seen()))
 
@@ -114,11 +119,11 @@ class Dispatch:
 
     async def pipeline(self) -> Any:
         """The first parameter, after everybody has had it. An answer of null leaves it as it is."""
-        if not self._params:
+        threaded = next(iter(self._params), None)
+        if not isinstance(threaded, str):
             raise errors.HostMisuse(
                 f"`{self._point.name}` is a pipeline, and needs a parameter to hand on", hint="give it one"
             )
-        threaded = next(iter(self._params))
         value = self._fitting(threaded, self._params[threaded])
         for implementation in self._lineup.implementations:
             if self._is_asked(implementation):
@@ -126,7 +131,7 @@ class Dispatch:
                 self._take(implementation, result)
                 if result.value is not None:
                     value = result.value
-                    self._send({**self._params, threaded: value})
+                    self._set({**self._params, threaded: value})
         return value
 
     async def collect(self) -> list[Any]:
@@ -192,7 +197,7 @@ class Dispatch:
         if timeout_s <= 0:
             hint = "give the dispatch a longer timeout, or each implementation a shorter one"
             raise errors.DeadlineExceeded("the time was over before it was asked", hint=hint, **where)
-        return await self._router.ask(implementation.supervisor, self._method, self._sent, timeout_s)
+        return await self._router.ask(implementation.supervisor, self._method, self._encoded(), timeout_s)
 
     def _take(self, implementation: Implementation, result: HookResult) -> None:
         self._results.append(result)
@@ -235,23 +240,26 @@ class Dispatch:
 
     # -- what is asked -------------------------------------------------------------------------
 
-    def _send(self, params: Any) -> None:
-        """From now on implementations are asked with `params`: encoded once, however many they are."""
-        if not isinstance(params, dict):
-            raise errors.HostMisuse("the params of a hook have names", hint="give a dict, or keywords")
-        try:
-            self._sent = Raw(msgspec.json.encode(params))
-        except Exception as error:  # whatever the code of a value raises while it is encoded
-            hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
-            raise errors.NotSerializable(f"the params cannot be sent: {error}", hint=hint) from None
+    def _set(self, params: Any) -> None:
         self._params = params
-        self._as_json: Any = None
+        self._raw: Raw | None = None
+        self._plain: Any = None
+
+    def _encoded(self) -> Raw:
+        """The params as they are sent: encoded once, however many are asked."""
+        if self._raw is None:
+            try:
+                self._raw = Raw(msgspec.json.encode(self._params))
+            except Exception as error:  # whatever the code of a value raises while it is encoded
+                hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
+                raise errors.NotSerializable(f"the params cannot be sent: {error}", hint=hint) from None
+        return self._raw
 
     def _seen(self) -> Any:
         """The params as a plugin sees them."""
-        if self._as_json is None:
-            self._as_json = msgspec.json.decode(self._sent)
-        return self._as_json
+        if self._plain is None:
+            self._plain = msgspec.json.decode(self._encoded())
+        return self._plain
 
     def _fitting(self, name: str, value: Any) -> Any:
         """The threaded parameter as the point's type."""
@@ -261,7 +269,7 @@ class Dispatch:
         plain = self._seen()[name]
         self._insist(problems_of(plain, type_, path=(name,)))
         value = msgspec.convert(plain, type_)
-        self._send({**self._params, name: value})
+        self._set({**self._params, name: value})
         return value
 
     def _insist(self, problems: list[Problem]) -> None:

@@ -455,8 +455,13 @@ async def test_params_that_nobody_could_be_asked_with_are_the_callers_mistake(tm
     async with make_host(tmp_path, implementing(tmp_path / "a"), extension_points=point()) as host:
         with pytest.raises(NotSerializable):
             await host.hook("text.mark", text=object())
-        with pytest.raises(HostMisuse):
-            await host.hook("text.mark", params=["x"])
+        with pytest.raises(NotSerializable):
+            await host.hook("text.mark", params=object())
+        for nameless in (["x"], 5, "text"):
+            with pytest.raises(HostMisuse):
+                await host.hook("text.mark", params=nameless)
+        params = msgspec.defstruct("Params", [("text", str)])("x")
+        assert (await host.hook("text.mark", params=params)).value == ["xa"]
         outcome = await host.hook("text.mark", text=5)
         assert [type(error) for error in outcome.errors] == [ContractError]
 
