@@ -34,6 +34,7 @@ coverage: $(READY)  ## how much of the pure parts the tests run
 
 bench: $(READY)  ## a call, as a ratio to a raw pipe of the same run
 	$(BIN)/python -m tests.bench.calls
+	$(BIN)/python -m tests.bench.hooks
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

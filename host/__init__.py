@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         DaemonError,
         DaemonRefused,
         DeadlineExceeded,
+        HookFailed,
+        HookRefused,
         HostMisuse,
         ManifestError,
         MethodNotFound,
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
         PluginQuarantined,
         PluginUnavailable,
         RemoteError,
+        UnknownExtensionPoint,
     )
     from host.host import Host
+    from host.routing.dispatch import HookOutcome, HookResult
+    from host.routing.extension_points import ExtensionPoint
 
 __all__ = [
     "CallCancelled",
@@ -40,6 +45,11 @@ __all__ = [
     "DaemonError",
     "DaemonRefused",
     "DeadlineExceeded",
+    "ExtensionPoint",
+    "HookFailed",
+    "HookOutcome",
+    "HookRefused",
+    "HookResult",
     "Host",
     "HostMisuse",
     "ManifestError",
@@ -55,7 +65,15 @@ __all__ = [
     "PluginQuarantined",
     "PluginUnavailable",
     "RemoteError",
+    "UnknownExtensionPoint",
 ]
+
+_ELSEWHERE = {
+    "ExtensionPoint": "host.routing.extension_points",
+    "HookOutcome": "host.routing.dispatch",
+    "HookResult": "host.routing.dispatch",
+    "Host": "host.host",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -63,4 +81,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module `host` has no attribute `{name}`")
     from importlib import import_module
 
-    return getattr(import_module("host.host" if name == "Host" else "host.errors"), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "host.errors")), name)

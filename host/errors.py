@@ -156,7 +156,10 @@ class MethodNotFound(RemoteError):
 
 
 class ContractError(RemoteError):
-    """The params do not fit the method. `data` lists every problem with its JSON path."""
+    """The params do not fit the method, or an answer not its extension point.
+
+    `data` lists every problem with its JSON path.
+    """
 
     code = "OB406"
 
@@ -194,6 +197,32 @@ class HostMisuse(OutboardError):
     """The host was used before it was entered, after it was left, or from another event loop."""
 
     code = "OB411"
+
+
+class UnknownExtensionPoint(OutboardError):
+    """Nobody has declared an extension point of that name, and no plugin implements it."""
+
+    code = "OB412"
+
+
+class HookFailed(OutboardError):
+    """An implementation failed of which the extension point says that it must not.
+
+    `outcome` holds what there is: the results and errors so far, the value null. `data` is it as JSON.
+    """
+
+    code = "OB413"
+
+    def __init__(self, message: str, *, outcome: Any, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.outcome = outcome
+
+
+class HookRefused(OutboardError):
+    """An implementation is not asked, because its `before` and `after` run in a circle with others'."""
+
+    code = "OB414"
+    exit_code = 7
 
 
 class DaemonError(OutboardError):

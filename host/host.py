@@ -33,6 +33,9 @@ from host.observability.lag import LoopLag
 from host.observability.snapshot import HostStatus, Status, Why
 from host.process.deadlines import Deadlines
 from host.process.driver import AsyncioDriver
+from host.routing.dispatch import HookOutcome
+from host.routing.extension_points import ExtensionPoint, settled
+from host.routing.hooks import Hooks
 from host.routing.router import Router
 from host.supervision.generation import Surroundings
 from host.supervision.operator import Operator
@@ -51,6 +54,7 @@ class Host:
     `plugins`: folders to look for plugins in, or plugins themselves. `config`: an `outboard.toml`.
     `data_dir`: where each plugin's own folder is made. `state_file`: where it is kept which plugins are
     disabled, removed, added or quarantined, for the next host; without it nothing is kept.
+    `extension_points`: what `hook` asks of many plugins at once.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -63,11 +67,13 @@ class Host:
         plugins: Sequence[_Path] = (),
         data_dir: _Path | None = None,
         state_file: _Path | None = None,
+        extension_points: Sequence[ExtensionPoint] = (),
     ) -> None:
         self._config_file = Path(config) if config is not None else None
         self._folders = [Path(folder) for folder in plugins]
         self._state_file = Path(state_file) if state_file is not None else None
         self._data_root = str(data_dir) if data_dir is not None else _default_data_root()
+        self._extension_points = tuple(extension_points)
         self._bus = Bus()
         self._usage = UsageSampler()
         self._lag = LoopLag()
@@ -76,6 +82,7 @@ class Host:
         self._tasks: anyio.abc.TaskGroup | None = None
         self._tree: SupervisorTree | None = None
         self._router: Router | None = None
+        self._hooks: Hooks | None = None
         self._was_entered = False
         self.mode = "embedded"
         self.socket: str | None = None
@@ -86,6 +93,9 @@ class Host:
         if self._was_entered:
             raise errors.HostMisuse("this host has been entered already", hint="make another Host")
         config = load_config(self._config_file)
+        points, wrong = settled(self._extension_points, config.extension_points, str(self._config_file))
+        if wrong:
+            raise errors.ConfigError(wrong)
         try:
             self._driver = AsyncioDriver()
         except RuntimeError:
@@ -105,6 +115,7 @@ class Host:
             config, self._config_file, self._folders, around, self._bus, memory_file=self._state_file
         )
         self._router = Router(tree.plugins, self._driver, self._bus)
+        self._hooks = Hooks(points, tree.plugins, self._router, self._driver, self._bus)
         self._started_at = time.monotonic()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
@@ -127,7 +138,7 @@ class Host:
     ) -> bool | None:
         assert self._tasks is not None
         assert self._tree is not None
-        self._router = None
+        self._router = self._hooks = None
         try:
             await self._tree.leave()
         finally:
@@ -170,10 +181,28 @@ class Host:
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
         if self._router is None:
-            raise errors.HostMisuse(
-                "this host is not running", hint="call it inside `async with Host(...) as host:`"
-            )
+            raise _not_running()
         return await self._router.call(plugin, method, params, timeout)
+
+    async def hook(
+        self,
+        point: str,
+        /,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        params: Any = None,
+        **named: Any,
+    ) -> HookOutcome:
+        """Asks every plugin that implements an extension point, as its mode says.
+
+        `timeout`, in seconds, is for all of them together: 30 unless given, None for none. Who has not
+        answered by then has failed, which costs what the point says. Cancel-safe: the plugins are told.
+
+        Raises:
+            UnknownExtensionPoint, HookFailed; ContractError, NotSerializable and HostMisuse for params
+            that are wrong whoever is asked.
+        """
+        return await self.hooks.dispatch(point, named if params is None else params, timeout)
 
     # -- plugins come and go -----------------------------------------------------------------------
 
@@ -183,7 +212,9 @@ class Host:
         Raises:
             ManifestError: with every problem. PluginExists: the name is taken.
         """
-        return await self._entered.add(Path(path))
+        name = await self._entered.add(Path(path))
+        self.hooks.forget()  # a lazy plugin comes without a change of state
+        return name
 
     async def remove(self, name: str) -> None:
         """Stops a plugin and forgets it. Raises PluginNotFound."""
@@ -194,7 +225,9 @@ class Host:
 
         `dry_run` only says what would change. Raises ConfigError, and then nothing was changed.
         """
-        return await self._entered.reload(dry_run=dry_run)
+        made = await self._entered.reload(dry_run=dry_run)
+        self.hooks.forget()
+        return made
 
     async def start(self, name: str) -> None:
         """Starts a plugin and waits until it runs, or does not.
@@ -270,6 +303,13 @@ class Host:
         methods = self._entered.known(plugin).provides.methods
         return next((info.params for info in methods if info.name == method), None)
 
+    @property
+    def hooks(self) -> Hooks:
+        """The extension points, and who implements them."""
+        if self._hooks is None:
+            raise _not_running()
+        return self._hooks
+
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
         """Calls `subscriber` with everything that happens; returns the function that ends it."""
         return self._bus.subscribe(subscriber)
@@ -279,14 +319,18 @@ class Host:
     @property
     def _entered(self) -> SupervisorTree:
         if self._tree is None:
-            raise errors.HostMisuse(
-                "this host is not running", hint="use it inside `async with Host(...) as host:`"
-            )
+            raise _not_running()
         return self._tree
 
     def _look_at_new_processes(self, event: HostEvent) -> None:
         if isinstance(event, StateChanged) and event.state == State.RUNNING:
             self._usage.look_soon()
+
+
+def _not_running() -> errors.HostMisuse:
+    return errors.HostMisuse(
+        "this host is not running", hint="call it inside `async with Host(...) as host:`"
+    )
 
 
 def _default_data_root() -> str:

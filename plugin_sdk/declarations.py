@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from plugin_sdk.errors import AuthorMistake
 from plugin_sdk.signature import Handler, unsupported
 from protocol.contract import schema_of
+from protocol.filters import read_filter
 from protocol.lifecycle import HookInfo, MethodInfo, Provides
 from protocol.methods import is_own_name
 
@@ -83,17 +84,33 @@ class Declarations:
         after: Sequence[str] = (),
         priority: int = 0,
         on_error: str | None = None,
+        when: Mapping[str, Any] | None = None,
     ) -> Callable[[F], F]:
-        """Fills an extension point of the app; `before` and `after` name other plugins."""
+        """Fills an extension point of the app.
+
+        `before` and `after` name other plugins. `when` spares the plugin calls it would not act on:
+        `when={"doc.mime": "application/pdf"}` asks it for those params only; see `protocol.filters`.
+        """
 
         def register(function: F) -> F:
             if not is_own_name(point):
                 raise AuthorMistake(f"`{point}` cannot be an extension point's name")
             if point in self.hooks:
                 raise AuthorMistake(f"there are two implementations of `{point}` in this plugin")
-            handler = Handler(function, MethodInfo(name=point, doc=(function.__doc__ or "").strip()))
+            if when is not None:
+                try:
+                    read_filter(when)
+                except ValueError as problem:
+                    raise AuthorMistake(f"`when` of the hook `{point}`: {problem}") from None
+            about = MethodInfo(name=point, doc=(function.__doc__ or "").strip())
+            handler = Handler(function, about, takes_some=True)
             info = HookInfo(
-                point=point, before=list(before), after=list(after), priority=priority, on_error=on_error
+                point=point,
+                before=list(before),
+                after=list(after),
+                priority=priority,
+                on_error=on_error,
+                when=None if when is None else dict(when),
             )
             self.hooks[point] = (handler, info)
             return function

@@ -23,7 +23,11 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 class Handler:
-    """An author's function, ready to be called with raw params."""
+    """An author's function, ready to be called with raw params.
+
+    `takes_some`: params that it does not name are left out, and no mistake. A hook is asked what all are
+    asked, and an app may come to ask for more.
+    """
 
     __slots__ = (
         "_decoder",
@@ -37,7 +41,7 @@ class Handler:
         "result",
     )
 
-    def __init__(self, function: Callable[..., Any], info: MethodInfo) -> None:
+    def __init__(self, function: Callable[..., Any], info: MethodInfo, *, takes_some: bool = False) -> None:
         self.function = function
         self.info = info
         """What the host is told: the name, the docstring, and JSON Schema of params and result."""
@@ -59,7 +63,10 @@ class Handler:
                 fields.append(_field(name, hint, parameter.default))
         self._names = [field[0] for field in fields]
         self.params = msgspec.defstruct(
-            f"{info.name}.params", fields, kw_only=True, forbid_unknown_fields=not self._takes_any
+            f"{info.name}.params",
+            fields,
+            kw_only=True,
+            forbid_unknown_fields=not (self._takes_any or takes_some),
         )
         self.result = hints.get("return", Any)
         try:

@@ -85,6 +85,9 @@ class HookInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     after: list[str] = []
     priority: int = 0
     on_error: str | None = None
+    """What the author would have done about a failure of it; the extension point decides."""
+    when: Any = None
+    """A filter on the params, as in `protocol.filters`. One that cannot be read counts as fitting."""
     schema: dict[str, Any] | None = None
 
 

@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the daemon in the foreground."),
     "status": ("status", "What runs, what does not, and why."),
     "call": ("call", "Call a plugin's method."),
+    "hook": ("hook", "Ask every plugin that implements an extension point."),
+    "hooks": ("hook", "The extension points, and who is asked in what order, and why."),
     "logs": ("logs", "What plugins said, and what became of them."),
     "why": ("why", "Why a plugin is as it is, and what to do about it."),
     "start": ("lifecycle", "Start a plugin."),

@@ -56,6 +56,15 @@ def print_json(value: Any) -> None:
     click.echo(data.decode())
 
 
+def print_value(raw: msgspec.Raw) -> None:
+    """What a call returned: a string as it is, anything else as JSON; null prints nothing."""
+    value = msgspec.json.decode(raw)
+    if isinstance(value, str):
+        click.echo(escaped(value) if sys.stdout.isatty() else value)
+    elif value is not None:
+        click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
+
+
 def print_error(error: OutboardError, *, as_json: bool) -> None:
     """Who, what was seen, what to do next."""
     if as_json:

@@ -10,8 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from protocol.manifest import HealthTable, LimitsTable, RestartTable, StartTable, is_plugin_name
+from protocol.methods import is_own_name
+from protocol.units import Duration
 
-__all__ = ["Defaults", "HostConfig", "HostTable", "PluginOverrides"]
+__all__ = ["Defaults", "HookMode", "HostConfig", "HostTable", "OnError", "PluginOverrides", "PointTable"]
+
+HookMode = Literal["first", "collect", "pipeline", "broadcast"]
+OnError = Literal["fail", "skip", "default"]
 
 
 class HostTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -49,12 +54,25 @@ class PluginOverrides(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     start: StartTable = StartTable()
 
 
+class PointTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """[extension_points."x.y"]: a point that the daemon declares, or the operator's word on an app's own."""
+
+    mode: HookMode | None = None
+    on_error: OnError | None = None
+    timeout: Duration | None = None
+    """For each implementation."""
+    default: Any = None
+    params: dict[str, Any] | None = None
+    """JSON Schema of the params."""
+
+
 class HostConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A whole `outboard.toml`."""
 
     host: HostTable = HostTable()
     defaults: Defaults = Defaults()
     plugins: dict[str, PluginOverrides] = {}
+    extension_points: dict[str, PointTable] = {}
 
     def __post_init__(self) -> None:
         # not a key type: msgspec would not say which of the keys is wrong
@@ -62,4 +80,10 @@ class HostConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
             if not is_plugin_name(name):
                 raise ValueError(
                     f"`plugins` has {name!r}, which no plugin can be called: [a-z][a-z0-9_-]{{0,63}}"
+                )
+        for name in self.extension_points:
+            if not is_own_name(name):
+                raise ValueError(
+                    f"`extension_points` has {name!r}, which no point can be called: "
+                    'lower case letters, digits and _, in parts joined by dots, like "document.extract"'
                 )

@@ -14,8 +14,10 @@ import msgspec
 
 def typed_arguments(words: Mapping[str, str], schema: dict[str, Any] | None) -> dict[str, Any]:
     """`schema` is that of the params object, or None if the plugin gives none."""
-    properties = (schema or {}).get("properties", {})
-    return {key: _typed(word, properties.get(key, {})) for key, word in words.items()}
+    properties = (schema or {}).get("properties")
+    if not isinstance(properties, dict):  # a schema is the plugin's, and may be anything
+        properties = {}
+    return {key: _typed(word, properties.get(key)) for key, word in words.items()}
 
 
 def _typed(word: str, schema: Any) -> Any:

@@ -23,6 +23,10 @@ class Maybe(msgspec.Struct, kw_only=True):
     name: str | None = None
 
 
+class Nothing(msgspec.Struct):
+    pass
+
+
 class Named(msgspec.Struct, kw_only=True):
     name: str
 
@@ -53,6 +57,19 @@ class Call(msgspec.Struct, kw_only=True):
     """Seconds, null for no limit; not given, the method's own, or 30."""
 
 
+class Hook(msgspec.Struct, kw_only=True):
+    point: str
+    params: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    arguments: dict[str, str] = {}
+    """Words from a command line; the point's schema, or an implementation's, makes values of them."""
+    timeout: Seconds | msgspec.UnsetType | None = msgspec.UNSET
+    """Seconds for all implementations together, null for no limit; not given, 30."""
+
+
+class Point(msgspec.Struct, kw_only=True):
+    point: str
+
+
 class Commands:
     """The table of the control socket, for one host."""
 
@@ -62,6 +79,9 @@ class Commands:
         self.table: dict[str, tuple[type, Callable[[Any], Awaitable[Any]]]] = {
             "status": (Maybe, self.status),
             "call": (Call, self.call),
+            "hook": (Hook, self.hook),
+            "hooks": (Nothing, self.hooks),
+            "hooks/explain": (Point, self.explain),
             "logs": (Tail, self.logs),
             "start": (Named, lambda params: host.start(params.name)),
             "stop": (Named, lambda params: host.stop(params.name)),
@@ -106,6 +126,21 @@ class Commands:
             given = typed_arguments(params.arguments, schema)
         timeout = ... if params.timeout is msgspec.UNSET else params.timeout
         return await self._host.call_raw(params.plugin, params.method, given, timeout)
+
+    async def hook(self, params: Hook) -> Any:
+        hooks = self._host.hooks
+        given: Any = params.params
+        if given is msgspec.UNSET:
+            given = typed_arguments(params.arguments, hooks.schema_of(params.point))
+        timeout = ... if params.timeout is msgspec.UNSET else params.timeout
+        return (await hooks.dispatch(params.point, given, timeout)).as_dict()
+
+    async def hooks(self, params: Nothing) -> Any:
+        hooks = self._host.hooks
+        return [hooks.explain(name) for name in hooks.names()]
+
+    async def explain(self, params: Point) -> Any:
+        return self._host.hooks.explain(params.point)
 
 
 def failure(error: OutboardError) -> dict[str, Any]:

@@ -47,12 +47,16 @@ class Router:
             raise errors.not_found(plugin, self._plugins)
         if belongs_to_protocol(method):
             raise _not_callable(plugin, method)
-        started_at = self._driver.now()
         if isinstance(timeout, EllipsisType):
             timeout = supervisor.timeouts.get(method, DEFAULT_TIMEOUT_S)
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
             hint = "seconds, or None for no limit"
             raise errors.HostMisuse(f"{timeout!r} is no timeout", hint=hint, plugin=plugin, method=method)
+        return await self.ask(supervisor, method, params, timeout)
+
+    async def ask(self, supervisor: Supervisor, method: str, params: Any, timeout: float | None) -> Raw:
+        """Like `call`, for those who know whom and may ask for anything: hooks too. `timeout` in seconds."""
+        started_at = self._driver.now()
         deadline = None if timeout is None else started_at + timeout
         link = supervisor.link or await self._admitted(supervisor, method, deadline)
         meta = None

@@ -150,6 +150,8 @@ class SupervisorTree:
             seen = await anyio.to_thread.run_sync(self._sources.look, config)
             here = await anyio.to_thread.run_sync(self._here)
             made = plan(here, seen, before=self._config.host)
+            if config.extension_points != self._config.extension_points:
+                made.needs_new_host.append("extension_points")
             if dry_run:
                 return made
             self._config = config

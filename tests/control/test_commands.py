@@ -38,7 +38,7 @@ async def test_every_command_of_the_table_takes_the_params_that_the_command_line
 ) -> None:
     assert set(commands.table) == {
         *("status", "why", "call", "logs", "start", "stop", "restart", "release", "enable", "disable"),
-        *("add", "remove", "reload"),
+        *("add", "remove", "reload", "hook", "hooks", "hooks/explain"),
     }
     assert len((await ask(commands, "status", name=None)).plugins) == 1
     for verb in ("stop", "start", "restart"):

@@ -39,6 +39,11 @@ def collect(item: str, into: list[str] = []) -> list[str]:
 def nothing(ctx) -> None:
     pass
 
+@plugin.hook("book.bind")
+def bind(book: Book, pages: int = 1) -> Book:
+    book.pages += pages
+    return book
+
 @plugin.hook("text.polish", before=["archive"], priority=3)
 def polish(text: str) -> str:
     "Polishes."
@@ -71,15 +76,37 @@ def test_the_context_is_no_param(launch: Launch) -> None:
 
 
 def test_the_handshake_tells_the_hooks(launch: Launch) -> None:
-    (hook,) = launch(CATALOGUE).initialize()["provides"]["hooks"]
+    _, hook = launch(CATALOGUE).initialize()["provides"]["hooks"]
     assert hook["point"] == "text.polish"
     assert hook["before"] == ["archive"]
     assert hook["priority"] == 3
     assert hook["schema"]["params"]["required"] == ["text"]
 
 
+def test_a_filter_travels_in_the_handshake(launch: Launch) -> None:
+    code = """
+@plugin.hook("text.polish", when={"text": {"glob": "*.md"}, "lang": ["de", None]})
+def polish(text: str, lang: Optional[str] = None) -> str:
+    return text
+"""
+    (hook,) = launch(code).initialize()["provides"]["hooks"]
+    assert hook["when"] == {"text": {"glob": "*.md"}, "lang": ["de", None]}
+
+
+@pytest.mark.parametrize("when", [{}, {"a": object()}, {"": 1}, {"a": {"regex": "x"}}, 5])
+def test_a_filter_that_no_host_could_read_is_the_authors_mistake(when: Any) -> None:
+    with pytest.raises(AuthorMistake):
+        Plugin().hook("text.polish", when=when)(lambda text: text)
+
+
 def test_a_hook_is_called_by_its_point(serve: Launch) -> None:
-    assert serve(CATALOGUE).call("hook/text.polish", {"text": " rough "}) == "rough"
+    host = serve(CATALOGUE)
+    assert host.call("hook/text.polish", {"text": " rough "}) == "rough"
+    assert host.call("hook/text.polish", {"text": " rough ", "lang": "de"}) == "rough"  # takes what it names
+    with pytest.raises(RpcError):
+        host.call("hook/text.polish", {"txt": " rough "})
+    bound = host.call("hook/book.bind", {"book": {"title": "a", "pages": 2}, "pages": 3})
+    assert bound == {"title": "a", "pages": 5, "tags": []}
 
 
 def test_a_struct_param_arrives_as_the_struct(serve: Launch) -> None:
