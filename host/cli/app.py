@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the daemon in the foreground."),
     "status": ("status", "What runs, what does not, and why."),
     "call": ("call", "Call a plugin's method."),
+    "metrics": ("metrics", "What is counted, as OpenMetrics text."),
     "logs": ("logs", "What plugins said, and what became of them."),
     "why": ("why", "Why a plugin is as it is, and what to do about it."),
     "start": ("lifecycle", "Start a plugin."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -49,6 +50,9 @@ def call(
         asked["params"] = _object(params)
     else:
         asked["arguments"] = _pairs(arguments)
+    for name in ("traceparent", "tracestate"):  # by convention, whoever starts a program hands them on so
+        if said := os.environ.get(name.upper()):
+            asked[name] = said
     started = time.perf_counter()
     with Client(socket) as daemon:
         patience = UNTOLD_S if timeout is None else timeout or None
