@@ -30,6 +30,7 @@ from host.config.load import load_config
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
 from host.observability.lag import LoopLag
+from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import HostStatus, Status, Why
 from host.process.deadlines import Deadlines
 from host.process.driver import AsyncioDriver
@@ -41,7 +42,7 @@ from host.supervision.generation import Surroundings
 from host.supervision.operator import Operator
 from host.supervision.plan import Plan
 from host.supervision.report import explain, report
-from host.supervision.states import State
+from host.supervision.states import SERVING, State
 from host.supervision.tree import SupervisorTree
 from host.supervision.usage import UsageSampler
 
@@ -86,6 +87,7 @@ class Host:
         self._was_entered = False
         self.mode = "embedded"
         self.socket: str | None = None
+        self.metrics_url: str | None = None
 
     # -- in and out ------------------------------------------------------------------------------
 
@@ -286,6 +288,7 @@ class Host:
             version=protocol.__version__,
             uptime_s=round(time.monotonic() - self._started_at, 3),
             socket=self.socket,
+            metrics_url=self.metrics_url,
             mode=self.mode,
             loop_lag_p99_ms=self._lag.p99_ms,
             python=platform.python_version(),
@@ -297,6 +300,20 @@ class Host:
     def why(self, name: str) -> Why:
         """Why a plugin is as it is, with how its processes ended. Raises PluginNotFound."""
         return explain(self._entered.known(name), now=self._driver.now())
+
+    def measures(self) -> Measures:
+        """A frozen picture of everything that is counted. Asks no plugin."""
+        return Measures(
+            status=self.status(),
+            plugins={name: supervisor.stats.copy() for name, supervisor in self._entered.plugins.items()},
+            loop_lag=self._lag.latency.copy(),
+            states=list(State),
+            serving=list(SERVING),
+        )
+
+    def metrics(self) -> str:
+        """What `measures` says, as OpenMetrics text."""
+        return exposition(families(self.measures()))
 
     def schema_of(self, plugin: str, method: str) -> dict[str, Any] | None:
         """JSON Schema of a method's params, if the plugin has given one. Raises PluginNotFound."""

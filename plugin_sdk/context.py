@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,10 @@ from protocol.envelope import MessageId, Meta
 from protocol.lifecycle import PluginIdentity, ProgressParams, ProgressValue, StatusText
 
 _PROGRESS_EVERY_S = 0.05
+_NOTHING_SAID = Meta()
+
+current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
+"""Of the call that this thread, or this task, works on: for its log records."""
 
 
 class Speaker(Protocol):
@@ -31,14 +36,14 @@ class Surroundings(Protocol):
 class Context:
     """The call that a handler works on, and the plugin that it belongs to."""
 
-    __slots__ = ("_cancelled", "_deadline", "_desk", "_said_at", "_wants_progress", "request_id")
+    __slots__ = ("_cancelled", "_deadline", "_desk", "_meta", "_said_at", "request_id")
 
     def __init__(self, desk: Surroundings, request_id: MessageId | None, meta: Meta | None) -> None:
         self._desk = desk
         self.request_id = request_id
         self._cancelled = False
         self._said_at = 0.0
-        self._wants_progress = meta is not None and meta.progress
+        self._meta = meta or _NOTHING_SAID
         self._deadline: float | None = None
         if meta is not None and meta.timeout_ms is not None:
             self._deadline = time.monotonic() + meta.timeout_ms / 1000
@@ -59,6 +64,16 @@ class Context:
         return self._deadline
 
     @property
+    def traceparent(self) -> str | None:
+        """Which trace the call belongs to, as a W3C `traceparent`; None if the host does not say."""
+        return self._meta.traceparent
+
+    @property
+    def tracestate(self) -> str | None:
+        """What goes with `traceparent`, for whoever hands the trace on."""
+        return self._meta.tracestate
+
+    @property
     def cancelled(self) -> bool:
         """Whether the caller no longer wants the answer. A long loop looks at it now and then."""
         return self._cancelled
@@ -77,7 +92,7 @@ class Context:
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """How far this call is. Sent only if the caller asked for it, and at most every 50 ms."""
         now = time.monotonic()
-        if self._wants_progress and self.request_id is not None and now - self._said_at >= _PROGRESS_EVERY_S:
+        if self._meta.progress and self.request_id is not None and now - self._said_at >= _PROGRESS_EVERY_S:
             self._said_at = now
             value = ProgressValue(done=done, total=total, message=message)
             self._desk.channel.notify("$/progress", ProgressParams(token=self.request_id, value=value))

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from plugin_sdk.channel import Channel
-from plugin_sdk.context import AsyncContext, Context
+from plugin_sdk.context import AsyncContext, Context, current_traceparent
 from plugin_sdk.declarations import Declarations
 from plugin_sdk.dispatch import error_from
 from plugin_sdk.logs import bridge
@@ -112,7 +112,11 @@ class Desk:
         """Puts a handler's traceback into the host's log, whatever the author did to `logging`."""
         from protocol.lifecycle import LogRecord
 
-        record = LogRecord(level="error", message=text, logger=self.identity.name, ts=time.time())
+        traceparent = current_traceparent.get()
+        fields = {} if traceparent is None else {"traceparent": traceparent}
+        record = LogRecord(
+            level="error", message=text, logger=self.identity.name, ts=time.time(), fields=fields
+        )
         self.channel.notify("log/record", record, Lane.LOG)
 
     def wait_until_drained(self, but: MessageId) -> None:
@@ -145,6 +149,7 @@ class Job:
 
     def run(self) -> None:
         """On the thread that runs sync handlers."""
+        token = current_traceparent.set(self.context.traceparent)
         try:
             if self.context._cancelled:  # while it was queued
                 raise _CANCELLED
@@ -153,9 +158,12 @@ class Job:
             self.fail(exception)
         else:
             self.succeed(result)
+        finally:
+            current_traceparent.reset(token)  # the thread goes on to other calls
 
     async def run_async(self) -> None:
-        """On the event loop."""
+        """On the event loop, as a task of its own."""
+        current_traceparent.set(self.context.traceparent)
         try:
             if self.context._cancelled:  # while the loop was blocked
                 raise _CANCELLED

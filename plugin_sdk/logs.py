@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from plugin_sdk.context import current_traceparent
 from plugin_sdk.dispatch import traceback_of
 from protocol.lifecycle import LogRecord
 from protocol.outbox import Lane
@@ -42,11 +43,13 @@ class HostHandler(logging.Handler):
                 message = f"{message}\n{traceback_of(record.exc_info[1])}"
         except Exception as error:
             message = f"(a log record that cannot be formatted: {record.msg!r}: {type(error).__name__})"
+        traceparent = current_traceparent.get()
         out = LogRecord(
             level=record.levelname.lower(),
             message=message[:MAX_MESSAGE].encode(errors="replace").decode(),
             logger=record.name,
             ts=record.created,
+            fields={} if traceparent is None else {"traceparent": traceparent},
             dropped=self._dropped,
         )
         if self._channel.notify("log/record", out, Lane.LOG):

@@ -13,12 +13,13 @@ import msgspec
 PROTOCOL_VERSION = 1
 """Changes only when an old peer would break; everything else is a feature."""
 
-FEATURES = ("deadline", "progress", "nudge")
+FEATURES = ("deadline", "progress", "nudge", "trace")
 """What this implementation can do beyond the base protocol.
 
 `deadline`: `meta.timeout_ms` on requests. `progress`: `$/progress` when `meta.progress` asks for it.
 `nudge`: the host sends SIGURG when a plugin with a call in flight has been silent for a moment, so
 that the plugin's reading can move to another thread without a timer that ticks.
+`trace`: `meta.traceparent` and `meta.tracestate` on requests, as W3C trace context has them.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import click
@@ -36,6 +37,9 @@ def call(
     A VALUE is what the method wants: `n=3` is a number, and a string where it wants a string.
     """
     request = {"plugin": plugin, "method": method, **asked(arguments, params, timeout)}
+    for name in ("traceparent", "tracestate"):  # by convention, whoever starts a program hands them on so
+        if said := os.environ.get(name.upper()):
+            request[name] = said
     started = time.perf_counter()
     with Client(socket) as daemon:
         patience = UNTOLD_S if timeout is None else timeout or None

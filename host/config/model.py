@@ -28,6 +28,10 @@ class HostTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     log_format: Literal["text", "json"] = "text"
     max_starts: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """So many plugins may be starting at once; None lets the host choose."""
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
+    """Where the daemon answers over HTTP; 0 is any free port, None is nowhere."""
+    metrics_address: Literal["127.0.0.1", "::1"] = "127.0.0.1"
+    """This machine alone: what is told there is not for the network, and nobody is asked who they are."""
 
 
 class Defaults(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

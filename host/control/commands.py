@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import anyio.to_thread
 import msgspec
 
 from host.control.arguments import typed_arguments
 from host.errors import OutboardError
 from host.host import Host
 from host.observability.logs import Ring
+from host.observability.openmetrics import Measures, exposition, families
+from host.routing.tracing import carrying
 
 LONGEST_TIMEOUT_S = 10_000_000.0
 """A hundred days: more than anybody waits, and less than a clock can count."""
@@ -55,6 +58,13 @@ class Call(msgspec.Struct, kw_only=True):
         msgspec.UNSET
     )
     """Seconds, null for no limit; not given, the method's own, or 30."""
+    traceparent: str | None = None
+    tracestate: str | None = None
+    """W3C trace context. What is not valid counts as not given, as the specification wants it."""
+
+
+class Metrics(msgspec.Struct, kw_only=True):
+    format: Literal["text", "json"] = "text"
 
 
 class Hook(msgspec.Struct, kw_only=True):
@@ -83,6 +93,7 @@ class Commands:
             "hooks": (Nothing, self.hooks),
             "hooks/explain": (Point, self.explain),
             "logs": (Tail, self.logs),
+            "metrics": (Metrics, self.metrics),
             "start": (Named, lambda params: host.start(params.name)),
             "stop": (Named, lambda params: host.stop(params.name)),
             "restart": (Named, lambda params: host.restart(params.name)),
@@ -116,6 +127,9 @@ class Commands:
             self._host.status(params.name)  # raises for a plugin that is not there
         return self._ring.tail(params.name, params.lines)
 
+    async def metrics(self, params: Metrics) -> Any:
+        return await anyio.to_thread.run_sync(_RENDER[params.format], self._host.measures())
+
     async def add(self, params: Path) -> Any:
         return {"name": await self._host.add(params.path)}
 
@@ -125,7 +139,8 @@ class Commands:
             schema = self._host.schema_of(params.plugin, params.method)
             given = typed_arguments(params.arguments, schema)
         timeout = ... if params.timeout is msgspec.UNSET else params.timeout
-        return await self._host.call_raw(params.plugin, params.method, given, timeout)
+        with carrying(params.traceparent, params.tracestate):
+            return await self._host.call_raw(params.plugin, params.method, given, timeout)
 
     async def hook(self, params: Hook) -> Any:
         hooks = self._host.hooks
@@ -141,6 +156,13 @@ class Commands:
 
     async def explain(self, params: Point) -> Any:
         return self._host.hooks.explain(params.point)
+
+
+# On a thread: with thousands of methods, the loop would feel it.
+_RENDER: dict[str, Callable[[Measures], object]] = {
+    "text": lambda measures: exposition(families(measures)),
+    "json": lambda measures: msgspec.Raw(msgspec.json.encode(families(measures))),
+}
 
 
 def failure(error: OutboardError) -> dict[str, Any]:

@@ -10,17 +10,23 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import anyio
 import anyio.abc
 
 from host.config.load import load_config
+from host.config.model import HostTable
 from host.control.commands import Commands
+from host.control.pages import Pages
 from host.control.server import serve
 from host.errors import DaemonRefused
 from host.host import Host
 from host.observability.logs import LoguruSubscriber, Ring
+
+if TYPE_CHECKING:
+    from host.control.http import Port
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
 """Bytes that the kernel has room for in a socket's address."""
@@ -60,7 +66,7 @@ def run(
     log = LoguruSubscriber(
         level=log_level or told.log_level, format=log_format or told.log_format, file=default_log_file()
     )
-    main = _Daemon(config, plugins, socket, log).main
+    main = _Daemon(config, plugins, socket, log, told).main
     try:
         import uvloop
     except ImportError:
@@ -71,12 +77,13 @@ def run(
 
 class _Daemon:
     def __init__(
-        self, config: str | None, plugins: Sequence[str], socket: str, log: LoguruSubscriber
+        self, config: str | None, plugins: Sequence[str], socket: str, log: LoguruSubscriber, told: HostTable
     ) -> None:
         self._config = config
         self._plugins = plugins
         self._socket = socket
         self._log = log
+        self._told = told
 
     async def main(self) -> None:
         lock = _only_one(self._socket)
@@ -86,20 +93,32 @@ class _Daemon:
         host.socket = self._socket
         host.on_event(ring)
         host.on_event(self._log)
+        port = None
         try:
             listener = await _listen(self._socket)
+            if self._told.metrics_port is not None:
+                from host.control.http import Port  # and h11: for those alone who want it
+
+                port = Port(self._told.metrics_address, self._told.metrics_port)
             async with anyio.create_task_group() as tasks:
                 stopping = anyio.Event()
                 tasks.start_soon(self._until_signal, stopping)
-                await self._run_host(host, listener, Commands(host, ring), stopping)
+                await self._run_host(host, listener, Commands(host, ring), port, stopping)
                 tasks.cancel_scope.cancel()
         finally:
+            if port is not None:
+                port.close()
             _unlink(self._socket)
             os.close(lock)
         self._log.say("stopped")
 
     async def _run_host(
-        self, host: Host, listener: anyio.abc.SocketListener, commands: Commands, stopping: anyio.Event
+        self,
+        host: Host,
+        listener: anyio.abc.SocketListener,
+        commands: Commands,
+        port: Port | None,
+        stopping: anyio.Event,
     ) -> None:
         async with listener, anyio.create_task_group() as tasks:
 
@@ -114,7 +133,13 @@ class _Daemon:
             # keep an operator from seeing that it does, nor from stopping the daemon.
             tasks.start_soon(serve, listener, commands)
             tasks.start_soon(stop_early)
+            pages = Pages(host)
+            if port is not None:
+                host.metrics_url = port.url
+                tasks.start_soon(port.serve, pages)
+                self._log.say(f"metrics at {port.url}, and /healthz and /readyz beside it")
             async with host:
+                pages.is_started = True
                 plugins = host.status().plugins
                 running = sum(plugin.state == "running" for plugin in plugins)
                 self._log.say(

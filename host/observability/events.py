@@ -48,6 +48,8 @@ class CallFailed(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
     error: str
     message: str
     elapsed_ms: float
+    trace_id: str | None = None
+    """Of the trace that the call belonged to: 32 hex digits, as the plugin was told."""
     at: float = msgspec.field(default_factory=time.time)
 
 

@@ -13,15 +13,15 @@ EVERY_S = 0.25
 
 class LoopLag:
     def __init__(self) -> None:
-        self._latency = Latency()
+        self.latency = Latency()
 
     async def run(self) -> None:
         """Measures until it is cancelled."""
         while True:
             due = time.monotonic() + EVERY_S
             await anyio.sleep(EVERY_S)
-            self._latency.record(max(0.0, time.monotonic() - due))
+            self.latency.record(max(0.0, time.monotonic() - due))
 
     @property
     def p99_ms(self) -> float | None:
-        return self._latency.quantile_ms(0.99)
+        return self.latency.quantile_ms(0.99)

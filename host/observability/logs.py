@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from host.observability.events import CallFailed, HostEvent, PluginLogged, PluginProblem, StateChanged
+from host.observability.traceparent import trace_id_of, valid_parent
 
 if TYPE_CHECKING:
     from loguru import Logger, Record
@@ -44,6 +45,8 @@ class LogLine(msgspec.Struct, kw_only=True, frozen=True):
     generation: int | None
     call_id: str | None
     message: str
+    trace_id: str | None = None
+    """Of the trace that the call belonged to, or the call that a plugin worked on when it said this."""
 
 
 def escaped(text: str) -> str:
@@ -63,12 +66,14 @@ def line_of(event: HostEvent) -> LogLine:
         case PluginLogged():
             level = event.level if event.level in LEVELS else "info"
             message = event.message
+            parent = valid_parent(event.fields.get("traceparent"))
             fields.update(plugin=event.plugin, pid=event.pid, generation=event.generation)
+            fields.update(trace_id=trace_id_of(parent) if parent else None)
             name = event.source
         case CallFailed():
             level = "warning"
             message = f"{event.method}: {event.error}: {event.message}"
-            fields.update(plugin=event.plugin, call_id=event.call_id)
+            fields.update(plugin=event.plugin, call_id=event.call_id, trace_id=event.trace_id)
             name = "call"
         case PluginProblem():
             level, message, name = "error", event.message, "problem"

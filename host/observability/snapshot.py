@@ -70,6 +70,8 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     uptime_s: float
     socket: str | None
+    metrics_url: str | None
+    """Where the daemon answers over HTTP, if it does."""
     mode: str
     """`daemon` or `embedded`."""
     loop_lag_p99_ms: float | None

@@ -70,6 +70,8 @@ class Link:
         """Whether the plugin wants to know how much time each call has."""
         self.interrupted: list[str] = []
         """Methods of the calls that the end of the connection cut off, the oldest first."""
+        self.tells_traces = False
+        """Whether the plugin wants to know which trace each call belongs to."""
         self._driver = driver
         self._deadlines = deadlines
         self._write_fd = write_fd

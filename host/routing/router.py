@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from msgspec import Raw
@@ -16,14 +16,20 @@ from msgspec import Raw
 from host import errors
 from host.observability.bus import Bus
 from host.observability.events import CallFailed
+from host.observability.metrics import CallStats
+from host.observability.traceparent import trace_id_of
 from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
+from host.routing.tracing import Tracing
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 DEFAULT_TIMEOUT_S = 30.0
 LONGEST_TIMEOUT_S = 1e7
@@ -36,6 +42,7 @@ class Router:
         self._plugins = plugins
         self._driver = driver
         self._bus = bus
+        self._tracing = Tracing()
 
     async def call(self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None) -> Raw:
         """The raw result. Raises an `OutboardError` that names the plugin and the method.
@@ -58,27 +65,48 @@ class Router:
         """Like `call`, for those who know whom and may ask for anything: hooks too. `timeout` in seconds."""
         started_at = self._driver.now()
         deadline = None if timeout is None else started_at + timeout
-        link = supervisor.link or await self._admitted(supervisor, method, deadline)
-        meta = None
-        if deadline is not None and link.tells_deadlines:
-            meta = Meta(timeout_ms=max(1, int((deadline - self._driver.now()) * 1000)))
-        stats = supervisor.stats
-        stats.in_flight += 1
+        traceparent, tracestate, span = self._tracing.begin(supervisor.name, method)
+        stats: CallStats | None = None
         try:
+            link = supervisor.link or await self._admitted(supervisor, method, deadline)
+            stats = supervisor.stats.of(method)
+            stats.in_flight += 1
+            meta = None
+            if link.tells_traces:
+                meta = Meta(traceparent=traceparent, tracestate=tracestate)
+            if deadline is not None and link.tells_deadlines:
+                meta = meta or Meta()
+                meta.timeout_ms = max(1, int((deadline - self._driver.now()) * 1000))
             result = await link.request(method, params, deadline=deadline, meta=meta)
         except (RpcError, Refused, Expired, Lost) as problem:
             error = self._named(problem, supervisor, method, timeout)
-            if isinstance(error, errors.DeadlineExceeded):
-                stats.timeout += 1
-            else:
-                stats.error += 1
-            self._tell(error, supervisor, started_at)
+            self._note_failure(error, supervisor, method, span)
+            self._tell(error, supervisor, started_at, traceparent)
             raise error from None
+        except BaseException as problem:  # turned away, or given up by the caller
+            self._note_failure(problem, supervisor, method, span)
+            raise
         finally:
-            stats.in_flight -= 1
+            if stats is not None:
+                stats.in_flight -= 1
         stats.ok += 1
         stats.latency.record(self._driver.now() - started_at)
+        if span is not None:
+            self._tracing.end(span, supervisor.life.generation)
         return result
+
+    def _note_failure(
+        self, error: BaseException, supervisor: Supervisor, method: str, span: Span | None
+    ) -> None:
+        stats = supervisor.stats.of(method)
+        if isinstance(error, errors.DeadlineExceeded):
+            stats.timeout += 1
+        elif isinstance(error, errors.OutboardError):
+            stats.note_error(error.code)
+        else:
+            stats.cancelled += 1
+        if span is not None:
+            self._tracing.end(span, supervisor.life.generation, error)
 
     async def _admitted(self, supervisor: Supervisor, method: str, deadline: float | None) -> Link:
         """The link of a plugin that is not serving at first sight."""
@@ -155,7 +183,9 @@ class Router:
             return errors.NotSerializable(f"the params cannot be sent: {problem}", hint=hint, **where)
         return self._unavailable(supervisor, method)
 
-    def _tell(self, error: errors.OutboardError, supervisor: Supervisor, started_at: float) -> None:
+    def _tell(
+        self, error: errors.OutboardError, supervisor: Supervisor, started_at: float, traceparent: str
+    ) -> None:
         self._bus.emit(
             CallFailed(
                 plugin=supervisor.name,
@@ -164,6 +194,7 @@ class Router:
                 error=error.code,
                 message=error.message,
                 elapsed_ms=round((self._driver.now() - started_at) * 1000, 3),
+                trace_id=trace_id_of(traceparent),
             )
         )
 

@@ -17,6 +17,7 @@ import msgspec
 
 from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
+from host.observability.metrics import PluginStats
 from host.process import handshake
 from host.process.deadlines import Deadlines
 from host.process.diagnose import diagnose
@@ -71,12 +72,13 @@ class Generation:
         *,
         post: Callable[[machine.Event], None],
         on_log: OnLog,
+        stats: PluginStats,
     ) -> None:
         self.number = number
         self.link: Link | None = None
         self.child: Child | None = None
         self.provides = Provides()
-        self.voice = Voice(on_log, around.driver.now)
+        self.voice = Voice(on_log, around.driver.now, stats)
         self._killed = False
         self._candidate = candidate
         self.policy = policy
@@ -166,6 +168,7 @@ class Generation:
                     self.provides = result.provides
                     self._give_slot_back()  # its own start code is its own time
                     link.tells_deadlines = "deadline" in result.features
+                    link.tells_traces = "trace" in result.features
                     if "nudge" in result.features:
                         link.nudge = self._nudge
                     doing = "finished starting"

@@ -25,7 +25,7 @@ def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> Plugin
     plugin = supervisor.candidate.manifest.plugin
     generation = supervisor.generation
     child = generation.child if generation is not None and life.state in LIVE else None
-    stats = supervisor.stats
+    stats = supervisor.stats.total()
     return PluginStatus(
         name=plugin.name,
         version=plugin.version,

@@ -18,7 +18,7 @@ from host.discovery.validate import Candidate
 from host.observability.bus import Bus
 from host.observability.causes import Cause
 from host.observability.events import PluginLogged, StateChanged
-from host.observability.metrics import CallStats
+from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.supervision import machine
 from host.supervision.generation import Generation, Surroundings
@@ -52,7 +52,7 @@ class Supervisor:
         self.policy = policy
         self.life = life
         self.since_unix = time.time() - max(0.0, around.driver.now() - life.since)
-        self.stats = CallStats()
+        self.stats = PluginStats()
         self.provides = Provides()
         """Of the last generation that got as far as saying so."""
         self.timeouts: dict[str, float] = {}
@@ -114,6 +114,7 @@ class Supervisor:
                 self._events.pop()  # of so many words the last one counts
         if isinstance(event, machine.Ended | machine.Unfit | machine.NotNow) and event.cause is not None:
             self.causes.append(event.cause)
+            self.stats.note_end(event.cause.kind)
         self._events.append(event)
         self._posted.set()
 
@@ -219,6 +220,7 @@ class Supervisor:
                 self._around,
                 post=self.post,
                 on_log=self._take_log,
+                stats=self.stats,
             )
             tasks.start_soon(self._generation.run)
         elif isinstance(command, machine.EndGeneration):
@@ -247,6 +249,8 @@ class Supervisor:
 
     def _learn_what_it_provides(self, provides: Provides) -> None:
         self.provides = provides
+        hooks = [f"hook/{info.point}" for info in provides.hooks]
+        self.stats.announce([*(info.name for info in provides.methods), *hooks])
         self.timeouts = {
             info.name: info.timeout_s
             for info in provides.methods

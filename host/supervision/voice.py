@@ -11,6 +11,7 @@ from collections.abc import Callable
 import anyio
 import msgspec
 
+from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.process.stderr import printable
 from protocol.errors import FAULT_MEANING, ErrorCode, RpcError
@@ -20,6 +21,8 @@ from protocol.lifecycle import LogRecord, StatusText
 RATE_PER_S = 200
 BURST = 1000
 MAX_NOTE = 200
+MAX_DROPPED = 1_000_000
+"""What a plugin may say that it dropped before one record: a number of its own making."""
 MAX_QUOTE = 500
 
 OnLog = Callable[[str, str, str, LogRecord | None], None]
@@ -29,7 +32,7 @@ OnLog = Callable[[str, str, str, LogRecord | None], None]
 class Voice:
     """Of one generation. `now` is the host's clock."""
 
-    def __init__(self, on_log: OnLog, now: Callable[[], float]) -> None:
+    def __init__(self, on_log: OnLog, now: Callable[[], float], stats: PluginStats) -> None:
         self.note = ""
         """Its own line about what it does."""
         self.noise_bytes = 0
@@ -38,6 +41,7 @@ class Voice:
         self.broken = anyio.Event()
         self._on_log = on_log
         self._now = now
+        self._stats = stats
         self._allowance = float(BURST)
         self._filled_at = now()
         self._dropped = 0
@@ -50,6 +54,7 @@ class Voice:
         """Everything that `link` has no use for itself."""
         if isinstance(event, Strayed):
             self.noise_bytes += len(event.text)
+            self._stats.noise_bytes += len(event.text)
             if text := printable(event.text):
                 self._log("stdout", "warning", f"plugin wrote to stdout: {text!r}")
         elif isinstance(event, Notification):
@@ -69,6 +74,7 @@ class Voice:
         try:
             if event.method == "log/record":
                 record = msgspec.json.decode(event.params, type=LogRecord)
+                self._stats.dropped_records += max(0, min(record.dropped, MAX_DROPPED))
                 self._log("log", record.level, printable(record.message.encode(errors="replace")), record)
             elif event.method == "status/text":
                 text = msgspec.json.decode(event.params, type=StatusText).text
@@ -82,6 +88,7 @@ class Voice:
         self._filled_at = now
         if self._allowance < 1:
             self._dropped += 1
+            self._stats.dropped_records += 1
             return
         self._allowance -= 1
         if self._dropped:

@@ -39,6 +39,7 @@ async def test_every_command_of_the_table_takes_the_params_that_the_command_line
     assert set(commands.table) == {
         *("status", "why", "call", "logs", "start", "stop", "restart", "release", "enable", "disable"),
         *("add", "remove", "reload", "hook", "hooks", "hooks/explain"),
+        *("add", "remove", "reload", "metrics"),
     }
     assert len((await ask(commands, "status", name=None)).plugins) == 1
     for verb in ("stop", "start", "restart"):
@@ -105,3 +106,17 @@ def test_the_ring_is_bounded_in_records_and_in_characters() -> None:
     kept = ring.tail(None, 10_000)
     assert 0 < sum(len(line.message) for line in kept) <= RING_CHARACTERS
     assert {line.level for line in kept} == {"info"}
+
+
+async def test_metrics_are_text_or_families(commands: Commands) -> None:
+    await ask(commands, "call", plugin="echo", method="echo")
+    text = await ask(commands, "metrics")
+    assert text.endswith("# EOF\n")
+    assert 'outboard_calls_total{plugin="echo",method="echo",result="ok",code=""} 1' in text
+    families = msgspec.json.decode(await ask(commands, "metrics", format="json"))
+    calls = next(family for family in families if family["name"] == "outboard_calls")
+    assert calls["samples"][0] == {
+        "name": "outboard_calls_total",
+        "labels": {"plugin": "echo", "method": "echo", "result": "ok", "code": ""},
+        "value": 1,
+    }

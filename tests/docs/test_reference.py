@@ -10,6 +10,9 @@ import msgspec
 from host import errors
 from host.cli.app import COMMANDS
 from host.config.model import HostConfig
+from host.observability.metrics import Latency, PluginStats
+from host.observability.openmetrics import Measures, families
+from host.observability.snapshot import HostStatus, PluginStatus, Status
 from host.supervision.states import State
 from protocol.errors import ErrorCode, Fault
 from protocol.manifest import Manifest
@@ -112,3 +115,31 @@ def test_the_operating_page_lists_every_state() -> None:
     cells = first_cells("docs/operating.md", heading="States")
     listed = {state for cell in cells for state in cell.split(", ")} - {"state"}
     assert listed == {state.value for state in State}
+
+
+def test_the_page_of_metrics_lists_every_metric_with_its_type_and_labels() -> None:
+    source = (REFERENCE / "metrics.md").read_text(encoding="utf-8")
+    listed = {
+        name: (kind, set(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in re.findall(r"^\| `(outboard_\w+)` \| (\w+) \| (.*?) ?\| ", source, re.M)
+    }
+    stats = PluginStats()
+    stats.announce(["greet"])
+    stats.of("greet").latency.record(1.0)
+    stats.note_end("asked")
+    unread: dict[str, Any] = dict.fromkeys(PluginStatus.__struct_fields__)
+    numbers = dict.fromkeys(("generation", "uptime_s", "processes", "memory_bytes", "memory_limit_bytes"), 1)
+    plugin = PluginStatus(**unread | numbers | {"name": "hello", "expected": True, "cpu_percent": 1.0})
+    host = HostStatus(**dict.fromkeys(HostStatus.__struct_fields__, "") | {"problems": []})
+    measures = Measures(
+        status=Status(host=host, plugins=[plugin]),
+        plugins={"hello": stats},
+        loop_lag=Latency(),
+        states=["running"],
+        serving=["running"],
+    )
+    there = {
+        family.name: (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
+        for family in families(measures)
+    }
+    assert listed == there

@@ -14,7 +14,7 @@ from tests.e2e.conftest import TESTER
 from tests.support.daemon import Daemon
 from tests.support.plugins import QUICK, write_plugin
 
-KEYS = ["time", "level", "event", "plugin", "pid", "generation", "call_id", "message"]
+KEYS = ["time", "level", "event", "plugin", "pid", "generation", "call_id", "message", "trace_id"]
 
 
 def test_logs_tell_what_a_plugin_said_and_what_became_of_it(home: Path) -> None:
