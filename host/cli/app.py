@@ -20,6 +20,7 @@ from protocol.contract import nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the daemon in the foreground."),
+    "systemd": ("systemd", "Print a unit that runs the daemon."),
     "status": ("status", "What runs, what does not, and why."),
     "call": ("call", "Call a plugin's method."),
     "logs": ("logs", "What plugins said, and what became of them."),
