@@ -27,6 +27,7 @@ import msgspec
 import protocol
 from host import errors
 from host.config.load import load_config
+from host.config.places import user_places
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
 from host.observability.lag import LoopLag
@@ -73,7 +74,7 @@ class Host:
         self._config_file = Path(config) if config is not None else None
         self._folders = [Path(folder) for folder in plugins]
         self._state_file = Path(state_file) if state_file is not None else None
-        self._data_root = str(data_dir) if data_dir is not None else _default_data_root()
+        self._data_root = str(data_dir or user_places(os.environ, os.getuid()).data)
         self._extension_points = tuple(extension_points)
         self._bus = Bus()
         self._usage = UsageSampler()
@@ -348,8 +349,3 @@ def _not_running() -> errors.HostMisuse:
     return errors.HostMisuse(
         "this host is not running", hint="call it inside `async with Host(...) as host:`"
     )
-
-
-def _default_data_root() -> str:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return os.path.join(base, "outboard", "data")

@@ -7,6 +7,7 @@ looked away, and most of that time would be imports that it does not need.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -19,6 +20,7 @@ from protocol.contract import nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the daemon in the foreground."),
+    "systemd": ("systemd", "Print a unit that runs the daemon."),
     "status": ("status", "What runs, what does not, and why."),
     "call": ("call", "Call a plugin's method."),
     "hook": ("hook", "Ask every plugin that implements an extension point."),
@@ -50,6 +52,8 @@ class Commands(click.Group):
         if row is None:
             return None
         command: click.Command = getattr(import_module(f"host.cli.{row[0]}"), cmd_name)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # see `host.cli.main`
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return command
 
     def resolve_command(

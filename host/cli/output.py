@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from host.control.client import default_socket
+from host.config.places import default_socket
 from host.errors import OutboardError
 from host.observability.logs import escaped
 

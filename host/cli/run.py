@@ -7,6 +7,8 @@ import os
 import click
 
 from host.cli.output import socket_option
+from host.config.places import places
+from host.control import signals
 
 
 @click.command()
@@ -22,12 +24,17 @@ def run(
 
     Without --plugins and --config it looks for plugins in the user's data folder.
     """
+    signals.end_at_once_until_started()
     from host.control import daemon
 
     if not plugins and config is None:
-        plugins = (daemon.default_plugin_folder(),)
+        plugins = (places(os.environ, os.getuid()).plugins,)
         try:
             os.makedirs(plugins[0], mode=0o700, exist_ok=True)
         except OSError:
             pass  # the scan says that it is not there, and the daemon goes on
-    daemon.run(config=config, plugins=plugins, socket=socket, log_level=log_level, log_format=log_format)
+    daemon.run(
+        daemon.Options(
+            config=config, plugins=plugins, socket=socket, log_level=log_level, log_format=log_format
+        )
+    )

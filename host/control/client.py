@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from typing import Any
@@ -17,15 +16,6 @@ from protocol.session import Session
 CONNECT_S = 5.0
 SLACK_S = 15.0
 """What a command may take beyond its own timeout: stopping a plugin that hangs takes 10.5 s."""
-
-
-def default_socket() -> str:
-    """Where the daemon of this user listens, unless told otherwise."""
-    told = os.environ.get("OUTBOARD_SOCKET")
-    if told:
-        return told
-    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/outboard-{os.getuid()}"
-    return os.path.join(base, "outboard", "control.sock")
 
 
 class DaemonSaid(OutboardError):

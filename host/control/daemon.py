@@ -1,130 +1,150 @@
-"""`outboard run`: a host, its control socket and its log, until a signal ends it."""
+"""`outboard run`: a host, its control socket and its log, until a signal ends it.
+
+signals   ->  end in order, or read everything again
+host      ->  events  ->  log, `outboard logs`, the service manager's status line
+loop      ->  signs of life to the service manager, so that a stuck loop is noticed
+"""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
-import stat
-import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import anyio
 import anyio.abc
+import msgspec
 
 from host.config.load import load_config
 from host.config.model import HostTable
+from host.config.places import log_file, places, state_file
+from host.control import signals
 from host.control.commands import Commands
+from host.control.listening import Place
+from host.control.notify import Notifier, given_socket
 from host.control.pages import Pages
 from host.control.server import serve
-from host.errors import DaemonRefused
+from host.control.summary import count, live, summary
+from host.errors import HostMisuse, OutboardError
 from host.host import Host
+from host.observability.events import HostEvent, StateChanged
 from host.observability.logs import LoguruSubscriber, Ring
+from host.observability.snapshot import Status
+from host.process.adopted import become_subreaper, kill_descendants, reap_adopted
+from host.supervision.tree import STOP_S
 
 if TYPE_CHECKING:
     from host.control.http import Port
 
-LONGEST_PATH = 107 if sys.platform == "linux" else 103
-"""Bytes that the kernel has room for in a socket's address."""
+SETTLE_S = 0.5
+"""So long a change of state waits for more of them before the service manager hears of it."""
+RETRY_S = 1.0
+"""How often what the manager could not be told is tried again, where it wants no sign of life."""
+SLACK_S = 3.0
 
 
-def default_plugin_folder() -> str:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return os.path.join(base, "outboard", "plugins")
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says; None is the configuration's to say."""
+
+    config: str | None
+    plugins: Sequence[str]
+    socket: str
+    log_level: str | None
+    log_format: str | None
 
 
-def default_log_file() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(base, "outboard", "log", "outboard.jsonl")
-
-
-def default_state_file(socket: str) -> str:
-    """What outlives a daemon, of each socket's own: two daemons of one user are not one."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    name = quote(os.path.abspath(socket), safe="")[-200:]
-    return os.path.join(base, "outboard", f"plugins-{name}.json")
-
-
-def run(
-    *,
-    config: str | None,
-    plugins: Sequence[str],
-    socket: str,
-    log_level: str | None,
-    log_format: str | None,
-) -> None:
-    """Blocks until SIGTERM or SIGINT. What is None is the configuration's to say.
+def run(options: Options) -> None:
+    """Blocks until SIGTERM or SIGINT.
 
     Raises:
         ConfigError, DaemonRefused.
     """
-    told = load_config(Path(config) if config is not None else None).host
-    log = LoguruSubscriber(
-        level=log_level or told.log_level, format=log_format or told.log_format, file=default_log_file()
-    )
-    main = _Daemon(config, plugins, socket, log, told).main
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main())
-    else:
-        uvloop.run(main())
+    os.umask(0o077)  # whatever we were started with: socket, log and plugins' data are the user's own
+    notifier = Notifier.take(os.environ, os.getpid())
+    given = given_socket(os.environ, os.getpid())
+    if given is not None:
+        options = msgspec.structs.replace(options, socket=os.fsdecode(given.getsockname()))
+    with ExitStack() as closing:
+        closing.callback(notifier.close)
+        told = load_config(Path(options.config) if options.config is not None else None).host
+        log = LoguruSubscriber(
+            level=options.log_level or told.log_level,
+            format=options.log_format or told.log_format,
+            file=log_file(os.environ, os.getuid(), options.socket),
+        )
+        closing.callback(log.close)
+        place = Place(options.socket, given)
+        port = _port(told)
+        if port is not None:
+            closing.callback(port.close)
+        main = _Daemon(options, place, port, log, notifier).main
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(main())
+        else:
+            uvloop.run(main())
+        signals.ignore_from_now_on()
+        log.say("stopped")
+
+
+def _port(told: HostTable) -> Port | None:
+    """The port for monitoring, if one is configured. Raises DaemonRefused if it is taken."""
+    if told.metrics_port is None:
+        return None
+    from host.control.http import Port  # and h11: for those alone who want it
+
+    return Port(told.metrics_address, told.metrics_port)
 
 
 class _Daemon:
     def __init__(
-        self, config: str | None, plugins: Sequence[str], socket: str, log: LoguruSubscriber, told: HostTable
+        self, options: Options, place: Place, port: Port | None, log: LoguruSubscriber, notifier: Notifier
     ) -> None:
-        self._config = config
-        self._plugins = plugins
-        self._socket = socket
+        self._place = place
+        self._port = port
         self._log = log
-        self._told = told
+        self._notifier = notifier
+        self._stopping = anyio.Event()
+        self._reload_asked = anyio.Event()
+        self._changed = anyio.Event()
+        whose = os.environ, os.getuid()
+        self._host = Host(
+            config=options.config,
+            plugins=options.plugins,
+            data_dir=places(*whose).data,
+            state_file=state_file(*whose, place.path),
+        )
+        self._host.mode = "daemon"
+        self._host.socket = place.path
 
     async def main(self) -> None:
-        lock = _only_one(self._socket)
+        become_subreaper()
+        heard = signals.Signals(on_end=self._end, on_reload=lambda: self._reload_asked.set())
+        heard.listen(asyncio.get_running_loop())
         ring = Ring()
-        host = Host(config=self._config, plugins=self._plugins, state_file=default_state_file(self._socket))
-        host.mode = "daemon"
-        host.socket = self._socket
-        host.on_event(ring)
-        host.on_event(self._log)
-        port = None
+        for subscriber in (ring, self._log, self._note_change):
+            self._host.on_event(subscriber)
         try:
-            listener = await _listen(self._socket)
-            if self._told.metrics_port is not None:
-                from host.control.http import Port  # and h11: for those alone who want it
-
-                port = Port(self._told.metrics_address, self._told.metrics_port)
             async with anyio.create_task_group() as tasks:
-                stopping = anyio.Event()
-                tasks.start_soon(self._until_signal, stopping)
-                await self._run_host(host, listener, Commands(host, ring), port, stopping)
+                tasks.start_soon(reap_adopted, self._pids)
+                tasks.start_soon(self._show_life)
+                await self._run_host(self._host, Commands(self._host, ring))
                 tasks.cancel_scope.cancel()
         finally:
-            if port is not None:
-                port.close()
-            _unlink(self._socket)
-            os.close(lock)
-        self._log.say("stopped")
+            self._place.free()
 
-    async def _run_host(
-        self,
-        host: Host,
-        listener: anyio.abc.SocketListener,
-        commands: Commands,
-        port: Port | None,
-        stopping: anyio.Event,
-    ) -> None:
-        async with listener, anyio.create_task_group() as tasks:
+    async def _run_host(self, host: Host, commands: Commands) -> None:
+        async with await self._place.listen() as listener, anyio.create_task_group() as tasks:
 
             async def stop_early() -> None:
-                await stopping.wait()
-                _unlink(self._socket)  # or clients would queue up where nobody answers any more
+                await self._stopping.wait()
+                self._place.leave()  # or clients would queue up where nobody answers any more
                 tasks.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
                     await listener.aclose()
@@ -134,64 +154,86 @@ class _Daemon:
             tasks.start_soon(serve, listener, commands)
             tasks.start_soon(stop_early)
             pages = Pages(host)
-            if port is not None:
-                host.metrics_url = port.url
-                tasks.start_soon(port.serve, pages)
-                self._log.say(f"metrics at {port.url}, and /healthz and /readyz beside it")
+            if self._port is not None:
+                host.metrics_url = self._port.url
+                tasks.start_soon(self._port.serve, pages)
+                self._log.say(f"metrics at {self._port.url}, and /healthz and /readyz beside it")
+            if self._notifier.is_heard:
+                tasks.start_soon(self._tell_changes)
             async with host:
                 pages.is_started = True
-                plugins = host.status().plugins
-                running = sum(plugin.state == "running" for plugin in plugins)
-                self._log.say(
-                    f"ready: {running} of {len(plugins)} plugins running, listening at {self._socket}"
-                )
-                await stopping.wait()
+                self._log.say(f"ready: {count(host.status())}, listening at {self._place.path}")
+                self._notifier.ready()
+                self._notifier.status(summary(host.status()))
+                tasks.start_soon(self._reload_when_asked, host)
+                await self._stopping.wait()
 
-    async def _until_signal(self, stopping: anyio.Event) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                if stopping.is_set():
-                    self._log.say("asked twice: still stopping the plugins, which takes 12 s at most")
-                self._log.say(f"{signal.Signals(number).name}: stopping")
-                stopping.set()
+    # -- signals ---------------------------------------------------------------------------------
 
+    def _end(self, number: signal.Signals, times: int) -> None:
+        self._log.say(f"{number.name}: {'stopping' if times < 3 else 'ending at once'}")
+        if times == 1:
+            self._notifier.stopping(within_s=STOP_S + SLACK_S)
+            self._stopping.set()
+        elif times == 2:
+            seen = self._seen()
+            names = ", ".join(live(seen) if seen is not None else []) or "what is left of them"
+            self._log.say(
+                f"still waiting for {names}, {STOP_S:g} s at most; a third signal ends them at once"
+            )
+        else:
+            kill_descendants()
+            self._place.free()
+            self._log.close()
+            os._exit(128 + number)
 
-def _unlink(socket: str) -> None:
-    Path(socket).unlink(missing_ok=True)
+    async def _reload_when_asked(self, host: Host) -> None:
+        """One at a time; however often it is asked for meanwhile, it is done once more."""
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked = anyio.Event()
+            self._log.say("SIGHUP: reading the configuration and the folders again")
+            self._notifier.reloading()
+            try:
+                plan = await host.reload()
+                for line in plan.lines():
+                    self._log.say(line)
+            except OutboardError as error:
+                self._log.say(f"nothing was changed: {error}", level="error")
+            except Exception:  # ours, then; a daemon and its plugins outlive a mistake in a reload
+                self._log.say(f"the reload failed:\n{traceback.format_exc()}", level="error")
+            self._notifier.ready()
 
+    # -- the service manager ---------------------------------------------------------------------
 
-async def _listen(socket: str) -> anyio.abc.SocketListener:
-    """The control socket; one that a killed daemon left there is replaced: we hold the lock."""
-    try:
-        return await anyio.create_unix_listener(socket, mode=0o600)
-    except OSError as error:
-        raise _no_room(socket, error.strerror or str(error)) from None
+    def _note_change(self, event: HostEvent) -> None:
+        if isinstance(event, StateChanged):
+            self._changed.set()
 
+    async def _tell_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            await anyio.sleep(SETTLE_S)
+            self._changed = anyio.Event()
+            if (seen := self._seen()) is not None:
+                self._notifier.status(summary(seen))
 
-def _no_room(socket: str, why: str) -> DaemonRefused:
-    return DaemonRefused(f"cannot listen at {socket}: {why}", hint="--socket gives it another place")
+    async def _show_life(self) -> None:
+        """From the loop itself, also while it starts and stops plugins."""
+        period_s = self._notifier.watchdog_s
+        while True:
+            self._notifier.alive()
+            await anyio.sleep(period_s / 2 if period_s is not None else RETRY_S)
 
+    # -- looking ---------------------------------------------------------------------------------
 
-def _only_one(socket: str) -> int:
-    """The lock that a running daemon holds. Raises DaemonRefused if another one does, or none can be."""
-    if len(os.fsencode(socket)) > LONGEST_PATH:
-        raise _no_room(socket, f"the path has more than {LONGEST_PATH} bytes")
-    try:
-        if not stat.S_ISSOCK(os.lstat(socket).st_mode):
-            raise _no_room(socket, "something that is no socket is there")
-    except OSError:
-        pass
-    try:
-        Path(socket).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(socket + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _no_room(socket, error.strerror or str(error)) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise DaemonRefused(
-            f"a daemon is running at {socket} already",
-            hint="outboard status shows it; --socket gives this one another place",
-        ) from None
-    return lock
+    def _seen(self) -> Status | None:
+        """None before the host has been entered, and after it has been left."""
+        try:
+            return self._host.status()
+        except HostMisuse:
+            return None
+
+    def _pids(self) -> list[int]:
+        seen = self._seen()
+        return [plugin.pid for plugin in seen.plugins if plugin.pid is not None] if seen is not None else []

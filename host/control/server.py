@@ -1,11 +1,14 @@
 """The daemon's end of the control socket.
 
 Only the user who runs the daemon is let in: the socket's mode says so, and the kernel is asked who is at
-the other end. Connections, requests of each, and the time a slow reader may take are all bounded.
+the other end. Connections, requests of each, and the time a slow reader may take are all bounded. A
+client that asks nothing, or stops in the middle of a frame, is sent away; one that is being answered is
+not, however long that takes.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import struct
@@ -24,6 +27,8 @@ from protocol.session import Session
 
 MAX_CONNECTIONS = 64
 SEND_S = 10.0
+IDLE_S = 30.0
+"""How long a client may be connected without a whole request."""
 FAILED = 1
 """The code of an error reply whose `data` is an `OutboardError` as a dict."""
 
@@ -59,27 +64,35 @@ class Connection:
         self._session = Session("peer")
         self._scopes: dict[int | str, anyio.CancelScope] = {}
         self._sending = anyio.Lock()
+        self._patience = anyio.CancelScope()
 
     async def run(self) -> None:
+        self._be_patient()
         try:
             async with anyio.create_task_group() as tasks:
-                while True:
-                    try:
-                        data = await self._stream.receive()
-                    except anyio.EndOfStream:
-                        break
-                    for event in self._session.receive(data, anyio.current_time()):
-                        self._take(event, tasks)
-                    await self._flush()
-                    if self._session.phase == "closed":
-                        break
+                with self._patience:
+                    while True:
+                        try:
+                            data = await self._stream.receive()
+                        except anyio.EndOfStream:
+                            break
+                        for event in self._session.receive(data, anyio.current_time()):
+                            self._take(event, tasks)
+                        await self._flush()
+                        if self._session.phase == "closed":
+                            break
                 tasks.cancel_scope.cancel()
         except* (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
             pass  # the client is gone, or does not read; nobody is left to be told
 
+    def _be_patient(self) -> None:
+        """With a client that is being answered, for as long as that takes; else for a while."""
+        self._patience.deadline = math.inf if self._scopes else anyio.current_time() + IDLE_S
+
     def _take(self, event: Event, tasks: anyio.abc.TaskGroup) -> None:
         if isinstance(event, Request):
             scope = self._scopes[event.id] = anyio.CancelScope()
+            self._be_patient()
             tasks.start_soon(self._answer, event, scope)
         elif isinstance(event, Cancelled) and event.id in self._scopes:
             self._scopes[event.id].cancel()
@@ -101,6 +114,7 @@ class Connection:
         if scope.cancelled_caught:
             self._session.reply_error(request.id, RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled"))
         self._scopes.pop(request.id, None)
+        self._be_patient()
         await self._flush()
 
     async def _do(self, request: Request) -> object:

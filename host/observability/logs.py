@@ -3,21 +3,24 @@
 For people on stderr, as JSON lines in a file that is rotated at 10 MiB and kept five times, and the
 last few thousand in memory for `outboard logs`. One record a line, with the same keys everywhere, and a
 message that a terminal can be shown: it may be a plugin's, so it is cut, and control characters are
-escapes.
+escapes. Nothing here waits for whoever reads: stderr and the file have an `Outlet` each.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import sys
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from host.observability.events import CallFailed, HostEvent, PluginLogged, PluginProblem, StateChanged
+from host.observability.outlet import Outlet, OutletStream, write_to
 from host.observability.traceparent import trace_id_of, valid_parent
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ RING = 4000
 RING_CHARACTERS = 2 * 1024 * 1024
 """All messages in memory together: in the worst case still less than a frame."""
 MAX_MESSAGE = 32 * 1024
+SETTLE_S = 0.25
+FILE_LIMIT_CHARACTERS = 8 * 1024 * 1024
+"""What may wait for the disk. Nobody else is asked to keep records, so this one has patience."""
 _TROUBLE = ("backoff", "failed", "quarantined")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -78,9 +84,9 @@ def line_of(event: HostEvent) -> LogLine:
         case PluginProblem():
             level, message, name = "error", event.message, "problem"
             fields.update(plugin=event.plugin)
-    time = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
     message = escaped(message[:MAX_MESSAGE])
-    return LogLine(time=time.replace("+00:00", "Z"), level=level, event=name, message=message, **fields)
+    time = _iso(datetime.fromtimestamp(event.at, UTC))
+    return LogLine(time=time, level=level, event=name, message=message, **fields)
 
 
 class Ring:
@@ -105,24 +111,64 @@ class Ring:
 
 
 class LoguruSubscriber:
-    """Hands records to loguru, set up for a daemon. Replaces loguru's default handler."""
+    """Hands records to loguru, set up for a daemon. Until `close` it replaces loguru's default handler,
+    and `sys.stderr` by something that does not block."""
 
-    def __init__(self, *, level: str, format: str, file: str | None) -> None:
+    def __init__(
+        self, *, level: str, format: str, file: str | None, rotate_bytes: int = ROTATE_BYTES
+    ) -> None:
         from loguru import logger  # 65 ms: the daemon's business alone
 
         self._logger: Logger = logger
+        self._outlets: list[Outlet] = []
+        self._format = format
+        self._coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         logger.remove()
-        logger.add(
-            sys.stderr,
-            level=LEVELS[level],
-            format=_as_json if format == "json" else _as_text,
-            colorize=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
-        )
+        files = copy.deepcopy(logger)
+        shown = self._outlet(write_to(2), "stderr", format)
+        self._shown = shown.put
+        self._stderr, sys.stderr = sys.stderr, OutletStream(shown)
+        self._show(level)
         if file is not None:
             try:
-                logger.add(file, level="DEBUG", format=_as_json, rotation=ROTATE_BYTES, retention=KEEP_FILES)
+                self._keep(files, file, rotate_bytes)
             except OSError as error:  # a log is not worth a daemon
                 self.say(f"there is no log file {file}: {error.strerror or error}", level="warning")
+
+    def _outlet(self, write: Callable[[str], object], place: str, format: str, **more: Any) -> Outlet:
+        outlet = Outlet(
+            write,
+            dropped=lambda count: _dropped_line(count, format),
+            on_trouble=lambda error: self.say(
+                f"the log cannot be written to {place}: {error.strerror or error}", level="warning"
+            ),
+            **more,
+        )
+        self._outlets.append(outlet)
+        return outlet
+
+    def _show(self, level: str) -> None:
+        form = _as_json if self._format == "json" else _as_text
+        self._level = level
+        self._handler = self._logger.add(
+            self._shown, level=LEVELS[level], format=form, colorize=self._coloured
+        )
+
+    def _keep(self, files: Logger, file: str, rotate_bytes: int) -> None:
+        """`files` is a loguru of its own, called on the outlet's thread: it rotates and removes."""
+        files.add(
+            file.replace("{", "{{").replace("}", "}}"),
+            level=0,
+            format="{message}",
+            rotation=rotate_bytes,
+            retention=KEEP_FILES,
+            watch=True,  # somebody else may move it away
+            catch=False,
+        )
+        write = files.opt(raw=True).info
+        limit = FILE_LIMIT_CHARACTERS
+        outlet = self._outlet(write, file, "json", limit_characters=limit, finish=files.remove)
+        self._logger.add(outlet.put, level="DEBUG", format=_as_json)
 
     def __call__(self, event: HostEvent) -> None:
         self.write(line_of(event))
@@ -132,19 +178,43 @@ class LoguruSubscriber:
 
     def say(self, message: str, *, level: str = "info") -> None:
         """A record of the daemon itself."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.write(
-            LogLine(
-                time=time,
-                level=level,
-                event="daemon",
-                plugin=None,
-                pid=None,
-                generation=None,
-                call_id=None,
-                message=message,
-            )
-        )
+        self.write(own_line(message, level))
+
+    def settle(self, within_s: float = SETTLE_S) -> bool:
+        """Waits until what was said so far is in the file; whether it is."""
+        return all(outlet.settle(within_s) for outlet in self._outlets[1:])
+
+    def close(self) -> None:
+        """Writes what is waiting, as far as it is taken in a moment."""
+        self._logger.remove()
+        sys.stderr = self._stderr
+        for outlet in self._outlets:
+            outlet.close()
+
+
+def own_line(message: str, level: str = "info") -> LogLine:
+    """A record that no plugin and no call is the cause of."""
+    return LogLine(
+        time=_iso(datetime.now(UTC)),
+        level=level,
+        event="daemon",
+        plugin=None,
+        pid=None,
+        generation=None,
+        call_id=None,
+        message=escaped(message[:MAX_MESSAGE]),
+    )
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _dropped_line(count: int, format: str) -> str:
+    line = own_line(f"{count} records are missing here: they could not be written in time", "warning")
+    if format == "json":
+        return msgspec.json.encode(line).decode() + "\n"
+    return f"{datetime.now():%H:%M:%S.%f}"[:-3] + f" WARNING outboard {line.message}\n"
 
 
 def _as_json(record: Record) -> str:

@@ -227,6 +227,50 @@ async def test_connections_are_bounded_and_free_again_when_they_end(
                         continue
 
 
+@pytest.mark.parametrize("data", [b"", b"Content-Le", b"Content-Length: 50\r\n\r\n{"])
+async def test_clients_that_ask_nothing_do_not_keep_the_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "IDLE_S", 0.1)
+    async with serving(tmp_path, Desk()) as path:
+        with raw(path) as first, raw(path) as second:
+            for client in (first, second):
+                client.sendall(data)
+            for client in (first, second):
+                assert await anyio.to_thread.run_sync(client.recv, 1) == b""  # it is hung up
+        assert await ask(path, "echo", {"n": 1}) == 1
+
+
+async def test_a_client_that_was_answered_and_asks_nothing_more_is_sent_away_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.1)
+    async with serving(tmp_path, Desk()) as path:
+        with raw(path) as client:
+            client.sendall(request("echo", {"n": 3}))
+            (answer,) = await anyio.to_thread.run_sync(heard, client)
+            assert answer["result"] == 3
+            assert await anyio.to_thread.run_sync(client.recv, 1) == b""
+
+
+async def test_a_client_that_is_being_answered_may_take_as_long_as_it_likes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.05)
+    desk = Desk()
+    async with serving(tmp_path, desk) as path:
+        with raw(path) as client:
+            client.sendall(request("hang"))
+            await desk.began.wait()
+            with raw(path) as idle:  # one that came later, and is sent away for asking nothing
+                assert await anyio.to_thread.run_sync(idle.recv, 1) == b""
+            client.sendall(request("echo", {"n": 3}, id=2))
+            (answer,) = await anyio.to_thread.run_sync(heard, client)
+            assert answer["result"] == 3
+            assert not desk.cancelled.is_set()
+
+
 async def test_somebody_elses_socket_is_no_daemon(tmp_path: Path) -> None:
     path = str(tmp_path / "other")
 

@@ -68,7 +68,9 @@ def test_the_last_line_on_a_terminal_says_what_to_type_next(samples: Daemon) -> 
     assert last == "next: outboard call hello greet KEY=VALUE"
 
 
-@pytest.mark.parametrize("command", ["", "run", "status", "call", "logs", "start", "add", "remove", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "systemd", "status", "call", "logs", "start", "add", "remove", "demo"]
+)
 def test_help_fits_the_terminal_too(samples: Daemon, command: str) -> None:
     words = [command, "--help"] if command else ["--help"]
     done = outboard(*words, env=samples.env)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
+from host.config.places import log_file
 from host.control.client import Client
 from host.errors import OutboardError
 from tests.support.plugins import is_gone
@@ -119,17 +120,28 @@ def eventually(condition: Callable[[], Any], *, within_s: float = PATIENCE_S) ->
 
 
 class Daemon:
-    """`outboard run` with `plugins`, which are folders to scan or plugins. Entered, it is ready."""
+    """`outboard run` with `plugins`, which are folders to scan or plugins. Entered, it is ready.
+
+    `under` is a command that becomes it: `nohup`, say, or a shell that ends in `exec "$@"`. If `options`,
+    which are those of Popen, name a stderr, then `said` is empty.
+    """
 
     def __init__(
-        self, home: Path, *plugins: Path, words: Sequence[Word] = (), env: dict[str, str] | None = None
+        self,
+        home: Path,
+        *plugins: Path,
+        words: Sequence[Word] = (),
+        env: dict[str, str] | None = None,
+        under: Sequence[Word] = (),
+        **options: Any,
     ) -> None:
         self.home = home
         self.env = environment(home) | (env or {})
         self.socket = self.env["OUTBOARD_SOCKET"]
-        self._words: list[Word] = [*words]
+        self._command: list[Word] = [*under, *OUTBOARD, "run", *words]
         for plugin in plugins:
-            self._words += ["--plugins", plugin]
+            self._command += ["--plugins", plugin]
+        self._options: dict[str, Any] = {"env": self.env, "stdin": subprocess.DEVNULL} | options
         self._pids: set[int] = set()
 
     def __enter__(self) -> Self:
@@ -147,9 +159,7 @@ class Daemon:
     def start(self) -> None:
         """Returns when every eager plugin has been tried once."""
         with open(self.home / "daemon.log", "wb") as log:
-            self.process = subprocess.Popen(
-                [*OUTBOARD, "run", *self._words], env=self.env, stdin=subprocess.DEVNULL, stderr=log
-            )
+            self.process = subprocess.Popen(self._command, **({"stderr": log} | self._options))
         try:
             eventually(self._is_ready)
         except BaseException:
@@ -162,6 +172,8 @@ class Daemon:
             self.status()
         except OutboardError:
             return False
+        if "stderr" in self._options:
+            return any("ready: " in message for message in self.logged())
         return "ready: " in self.said
 
     @property
@@ -169,9 +181,14 @@ class Daemon:
         """Its stderr so far."""
         return (self.home / "daemon.log").read_text(errors="replace")
 
+    def logged(self) -> list[str]:
+        """The messages in its log file."""
+        lines = self.log_file.read_text().splitlines() if self.log_file.exists() else []
+        return [json.loads(line)["message"] for line in lines]
+
     @property
     def log_file(self) -> Path:
-        return Path(self.env["XDG_STATE_HOME"], "outboard", "log", "outboard.jsonl")
+        return Path(log_file(self.env, os.getuid(), self.socket))
 
     # -- what an operator does --------------------------------------------------------------------
 
