@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections import deque
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from host.observability.bounded import Bounded
 from host.observability.events import CallFailed, HostEvent, PluginLogged, PluginProblem, StateChanged
 
 if TYPE_CHECKING:
@@ -73,25 +75,34 @@ def line_of(event: HostEvent) -> LogLine:
         case PluginProblem():
             level, message, name = "error", event.message, "problem"
             fields.update(plugin=event.plugin)
-    time = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
     message = escaped(message[:MAX_MESSAGE])
-    return LogLine(time=time.replace("+00:00", "Z"), level=level, event=name, message=message, **fields)
+    return LogLine(time=stamp(event.at), level=level, event=name, message=message, **fields)
+
+
+def stamp(at: float) -> str:
+    """A Unix time as records have it: of one length, so that text sorts as time does."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def own_line(message: str, *, level: str = "info", event: str = "daemon") -> LogLine:
+    """A record that is of no plugin."""
+    none: dict[str, None] = {"plugin": None, "pid": None, "generation": None, "call_id": None}
+    return LogLine(time=stamp(time()), level=level, event=event, message=message, **none)
 
 
 class Ring:
     """The newest records, in memory."""
 
     def __init__(self, size: int = RING) -> None:
-        self._lines: deque[LogLine] = deque()
-        self._most = size
-        self._characters = 0
+        self._lines: Bounded[LogLine] = Bounded(size, RING_CHARACTERS)
 
     def __call__(self, event: HostEvent) -> None:
         line = line_of(event)
-        self._lines.append(line)
-        self._characters += len(line.message)
-        while len(self._lines) > self._most or self._characters > RING_CHARACTERS:
-            self._characters -= len(self._lines.popleft().message)
+        self._lines.put(line, len(line.message))
+
+    def __iter__(self) -> Iterator[LogLine]:
+        """Oldest first."""
+        return iter(self._lines)
 
     def tail(self, plugin: str | None, count: int) -> list[LogLine]:
         """The last `count` records, of one plugin or of all, oldest first."""
@@ -127,19 +138,7 @@ class LoguruSubscriber:
 
     def say(self, message: str, *, level: str = "info") -> None:
         """A record of the daemon itself."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.write(
-            LogLine(
-                time=time,
-                level=level,
-                event="daemon",
-                plugin=None,
-                pid=None,
-                generation=None,
-                call_id=None,
-                message=message,
-            )
-        )
+        self.write(own_line(message, level=level))
 
 
 def _as_json(record: Record) -> str:
