@@ -20,6 +20,7 @@ from host.control.commands import Commands
 from host.control.server import serve
 from host.errors import DaemonRefused
 from host.host import Host
+from host.observability.logfiles import default_log_file
 from host.observability.logs import LoguruSubscriber, Ring
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
@@ -29,11 +30,6 @@ LONGEST_PATH = 107 if sys.platform == "linux" else 103
 def default_plugin_folder() -> str:
     base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
     return os.path.join(base, "outboard", "plugins")
-
-
-def default_log_file() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(base, "outboard", "log", "outboard.jsonl")
 
 
 def default_state_file(socket: str) -> str:
@@ -91,7 +87,7 @@ class _Daemon:
             async with anyio.create_task_group() as tasks:
                 stopping = anyio.Event()
                 tasks.start_soon(self._until_signal, stopping)
-                await self._run_host(host, listener, Commands(host, ring), stopping)
+                await self._run_host(host, listener, Commands(host, ring, default_log_file()), stopping)
                 tasks.cancel_scope.cancel()
         finally:
             _unlink(self._socket)

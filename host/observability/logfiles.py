@@ -46,7 +46,7 @@ class LogFiles:
     def __enter__(self) -> LogFiles:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exc: object) -> None:
         for file, _ in self._files:
             file.close()
 
@@ -56,20 +56,24 @@ class LogFiles:
 
     def batches(self) -> Iterator[list[LogLine]]:
         """Oldest first. Some may be empty: much was read, and nothing of it was wanted."""
+        batch: list[LogLine] = []
+        read = 0
+        for line in self._lines():
+            record = self._record(line)
+            if record is not None:
+                batch.append(record)
+            read += len(line)
+            if len(batch) == BATCH_LINES or read > BATCH_BYTES:
+                yield batch
+                batch, read = [], 0
+        yield batch
+
+    def _lines(self) -> Iterator[bytes]:
         for file, size in self._files:
             left = size
-            while left > 0:
-                batch, room = [], min(left, BATCH_BYTES)
-                started_with = left
-                while left > 0 and started_with - left < room and len(batch) < BATCH_LINES:
-                    line = file.readline(min(left, MAX_LINE))
-                    if not line:  # somebody has cut it short
-                        left = 0
-                        break
-                    left -= len(line)
-                    if (record := self._record(line)) is not None:
-                        batch.append(record)
-                yield batch
+            while left > 0 and (line := file.readline(min(left, MAX_LINE))):
+                left -= len(line)
+                yield line
 
     def _record(self, line: bytes) -> LogLine | None:
         try:
