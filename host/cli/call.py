@@ -8,7 +8,9 @@ import time
 import click
 import msgspec
 
-from host.cli.output import json_option, print_json, socket_option
+from host.cli import choices
+from host.cli.choices import plugin_argument
+from host.cli.output import json_option, print_json, print_next, socket_option
 from host.control.client import Client
 from host.observability.logs import escaped
 
@@ -18,9 +20,9 @@ UNTOLD_S = 300.0
 
 
 @click.command()
-@click.argument("plugin")
-@click.argument("method")
-@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+@plugin_argument(name="plugin")
+@click.argument("method", shell_complete=choices.methods)
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=choices.parameters)
 @click.option("--params", help="All parameters as one JSON object, instead of KEY=VALUE.")
 @click.option("--timeout", type=float, help="Seconds, 0 for no limit.  [default: the method's own, or 30]")
 @json_option
@@ -62,6 +64,7 @@ def call(
         click.echo(escaped(result) if sys.stdout.isatty() else result)
     elif result is not None:
         click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
+    print_next(f"outboard status {plugin}")
 
 
 def _pairs(words: tuple[str, ...]) -> dict[str, str]:

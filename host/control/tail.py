@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Annotated, Literal
@@ -11,9 +10,10 @@ import anyio
 import msgspec
 
 from host.control.follow import Followers, Tell, tell_all
+from host.observability.bounded import Bounded
 from host.observability.events import HostEvent
 from host.observability.logfiles import LogFiles
-from host.observability.logs import LEVELS, RING, LogLine, Ring, line_of, own_line, stamp
+from host.observability.logs import LEVELS, RING, RING_CHARACTERS, LogLine, Ring, line_of, own_line, stamp
 
 DEFAULT_LINES = 50
 LATEST = 253402300799.0
@@ -53,37 +53,56 @@ async def tail(params: Tail, ring: Ring, log_file: str | None, followers: Follow
         follower = stack.enter_context(followers.following(choose)) if params.follow else None
         kept = [line for line in ring if params.wants(line)]
         if params.since is None:
-            await tell_all(map(encoded, newest(kept, params.lines)), tell)
+            batches = iter([newest(kept, DEFAULT_LINES if params.lines is None else params.lines)])
         else:
-            since = stamp(params.since)
-            files = stack.enter_context(LogFiles(log_file or "", since=since, wanted=params.wants))
-            batches = (
-                files.batches() if files.found else iter([[line for line in kept if line.time >= since]])
-            )
-            await _tell_batches(batches, params.lines, tell)
-            if files.skipped:
-                await tell([encoded(unreadable(files.skipped))])
+            files = stack.enter_context(_files(params, log_file or "", stamp(params.since)))
+            batches = _read(files, params.lines) if files.found else _remembered(kept, params)
+        while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+            await tell_all(map(encoded, batch), tell)
         if follower is not None:
             await follower.run(tell, lambda count: encoded(lost(count)))
 
 
-async def _tell_batches(batches: Iterator[list[LogLine]], count: int | None, tell: Tell) -> None:
-    last: deque[LogLine] = deque(maxlen=min(count or 0, RING))
-    while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
-        if count is None:
-            await tell_all(map(encoded, batch), tell)
-        else:
-            last.extend(batch)
-    await tell_all(map(encoded, last), tell)
+def from_files(params: Tail, log_file: str) -> Iterator[list[LogLine]]:
+    """The same without a daemon. Blocks."""
+    assert params.since is not None
+    with _files(params, log_file, stamp(params.since)) as files:
+        yield from _read(files, params.lines)
 
 
-def newest(lines: list[LogLine], count: int | None) -> list[LogLine]:
-    count = DEFAULT_LINES if count is None else count
+def _files(params: Tail, log_file: str, since: str) -> LogFiles:
+    return LogFiles(log_file, since=since, wanted=params.wants)
+
+
+def _remembered(kept: list[LogLine], params: Tail) -> Iterator[list[LogLine]]:
+    """There is no file that could be read: what the daemon knows itself."""
+    since = stamp(params.since or 0.0)
+    recent = [line for line in kept if line.time >= since]
+    return iter([newest(recent, len(recent) if params.lines is None else params.lines)])
+
+
+def _read(files: LogFiles, count: int | None) -> Iterator[list[LogLine]]:
+    """All of it as it is read, or the last `count` at the end; then how much was unreadable."""
+    if count is None:
+        yield from files.batches()
+    else:
+        last: Bounded[LogLine] = Bounded(min(count, RING), RING_CHARACTERS)
+        for batch in files.batches():
+            for line in batch:
+                last.put(line, len(line.message))
+            yield []  # so that whoever asks may be told to stop
+        yield list(last)
+    if files.skipped:
+        yield [unreadable(files.skipped)]
+
+
+def newest(lines: list[LogLine], count: int) -> list[LogLine]:
     return lines[-count:] if count else []
 
 
 def unreadable(count: int) -> LogLine:
-    return own_line(f"{count} lines of the log files are no records, and were skipped", level="warning")
+    text = f"{count} lines of the log files are no records, and were skipped"
+    return own_line(text, level="warning", event="skipped")
 
 
 def lost(count: int) -> LogLine:

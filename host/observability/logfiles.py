@@ -71,9 +71,10 @@ class LogFiles:
     def _lines(self) -> Iterator[bytes]:
         for file, size in self._files:
             left = size
-            while left > 0 and (line := file.readline(min(left, MAX_LINE))):
-                left -= len(line)
-                yield line
+            with file:
+                while left > 0 and (line := file.readline(min(left, MAX_LINE))):
+                    left -= len(line)
+                    yield line
 
     def _record(self, line: bytes) -> LogLine | None:
         try:

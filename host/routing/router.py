@@ -21,6 +21,7 @@ from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
+from protocol.contract import nearest
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
@@ -186,8 +187,10 @@ def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
         case ErrorCode.METHOD_NOT_FOUND:
             data = problem.data if isinstance(problem.data, dict) else {}
             methods = data.get("methods")
-            methods = methods[:20] if isinstance(methods, list) else []
-            hint = f"it has: {', '.join(map(str, methods))}" if methods else "see outboard status"
+            methods = [str(method) for method in methods[:200]] if isinstance(methods, list) else []
+            hint = f"it has: {', '.join(methods[:20])}" if methods else "see outboard status"
+            if close := nearest(str(where["method"]), methods):
+                hint = f"did you mean `{close}`? {hint}"
             return errors.MethodNotFound(problem.message, hint=hint, **remote)
         case ErrorCode.INVALID_PARAMS:
             return errors.ContractError(problem.message, hint="fix the params", **remote)
