@@ -16,7 +16,7 @@ import click
 import msgspec
 
 import sample_plugins
-from host.cli.output import paint
+from host.cli.output import paint, terminal_width
 from host.cli.status import overview
 from host.control.client import Client
 from host.errors import DaemonError, OutboardError
@@ -89,7 +89,7 @@ def _show(socket: str, daemon: subprocess.Popen[bytes]) -> None:
 
     _say("outboard status")
     with Client(socket) as client:
-        click.echo(overview(msgspec.json.decode(client.ask("status"))))
+        click.echo(overview(msgspec.json.decode(client.ask("status")), terminal_width()))
 
 
 def _wait_until_ready(socket: str, daemon: subprocess.Popen[bytes]) -> None:

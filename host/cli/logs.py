@@ -73,8 +73,8 @@ def logs(
 
 def _from_files(asked: dict[str, Any], error: DaemonError) -> Iterator[list[LogLine]]:
     """What the daemon would have read, had it been there."""
+    from host.config.places import default_log_file
     from host.control.tail import Tail, from_files
-    from host.observability.logfiles import default_log_file
 
     file = default_log_file()
     click.echo(f"{error.message}; reading {file}", err=True)

@@ -22,10 +22,11 @@ def run(
 
     Without --plugins and --config it looks for plugins in the user's data folder.
     """
+    from host.config.places import default_plugin_folder
     from host.control import daemon
 
     if not plugins and config is None:
-        plugins = (daemon.default_plugin_folder(),)
+        plugins = (default_plugin_folder(),)
         try:
             os.makedirs(plugins[0], mode=0o700, exist_ok=True)
         except OSError:

@@ -10,33 +10,20 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import anyio
 import anyio.abc
 
 from host.config.load import load_config
+from host.config.places import default_log_file, default_state_file
 from host.control.commands import Commands
 from host.control.server import serve
 from host.errors import DaemonRefused
 from host.host import Host
-from host.observability.logfiles import default_log_file
 from host.observability.logs import LoguruSubscriber, Ring
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
 """Bytes that the kernel has room for in a socket's address."""
-
-
-def default_plugin_folder() -> str:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return os.path.join(base, "outboard", "plugins")
-
-
-def default_state_file(socket: str) -> str:
-    """What outlives a daemon, of each socket's own: two daemons of one user are not one."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    name = quote(os.path.abspath(socket), safe="")[-200:]
-    return os.path.join(base, "outboard", f"plugins-{name}.json")
 
 
 def run(

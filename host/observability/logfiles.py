@@ -25,11 +25,6 @@ MAX_LINE = 1024 * 1024
 _decode = msgspec.json.Decoder(LogLine).decode
 
 
-def default_log_file() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(base, "outboard", "log", "outboard.jsonl")
-
-
 class LogFiles:
     """The files as they are when this is made, whatever is written, renamed or deleted afterwards.
 
