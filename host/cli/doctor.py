@@ -46,7 +46,7 @@ def doctor(config: str | None, plugins: tuple[str, ...], as_json: bool, socket: 
         for check in found:
             click.echo(_shown(check))
         warned = sum(check.verdict == "warn" for check in found)
-        click.echo(f"\n{len(found)} checks: {len(failed)} failed, {warned} warnings")
+        click.echo(f"\n{len(found)} checks: {len(failed)} failed, {warned} warned")
         print_next("outboard status" if seen is not None else "outboard run --plugins FOLDER")
     sys.exit(1 if failed else 0)
 

@@ -9,11 +9,14 @@ import click
 import msgspec
 
 from host.cli.choices import plugin_argument
-from host.cli.output import COLOURS, json_option, paint, print_next, socket_option
+from host.cli.output import COLOURS, cut, json_option, paint, print_next, socket_option, terminal_width
 from host.control.client import Client
 from host.observability.logs import escaped
 
 NARROW = 12
+WIDE = 24
+"""A longer name is cut, on a terminal."""
+LONGEST = 64
 
 
 @click.command()
@@ -30,14 +33,14 @@ def events(name: str | None, follow: bool, lines: int, logs: bool, as_json: bool
     which has all that `status --json` has.
     """
     asked = {"name": name, "follow": follow, "lines": lines, "logs": logs}
-    width = NARROW
+    width, widest = NARROW, WIDE if terminal_width() else LONGEST
     with Client(socket) as daemon:
-        for batch in daemon.stream("events", asked):
+        for batch in daemon.stream("events", asked, reader=1):
             if as_json:
                 text = [bytes(item).decode() for item in batch]
             else:
                 told = [line for item in batch for line in _lines(msgspec.json.decode(item))]
-                width = max([width, *(len(line[1]) for line in told)])
+                width = min(max([width, *(len(line[1]) for line in told)]), widest)
                 text = [_shown(line, width) for line in told]
             if text:
                 click.echo("\n".join(text))
@@ -68,7 +71,6 @@ def _shown(line: Line, width: int) -> str:
     time = datetime.fromtimestamp(at).strftime("%H:%M:%S")
     colour = COLOURS.get(what, "yellow" if what in ("call", "problem", "dropped") else "bright_black")
     rest = escaped(rest).replace("\n", "\n    ")
-    shown = (
-        f"{paint(time, 'bright_black')} {paint(who.ljust(width), 'cyan')}  {paint(what.ljust(11), colour)}"
-    )
-    return f"{shown}  {rest}" if rest else shown.rstrip()
+    who = paint(cut(who, width).ljust(width), "cyan")
+    what = paint(what.ljust(11) if rest else what, colour)
+    return f"{paint(time, 'bright_black')} {who}  {what}" + (f"  {rest}" if rest else "")

@@ -58,7 +58,7 @@ def logs(
     asked = {"name": name, "lines": lines, "since": since, "level": level, "follow": follow}
     try:
         with Client(socket) as daemon:
-            for batch in daemon.stream("logs", asked):
+            for batch in daemon.stream("logs", asked, reader=1):
                 _show([msgspec.json.decode(item, type=LogLine) for item in batch], as_json=as_json)
     except DaemonError as error:
         if since is None or not error.message.startswith("no daemon"):

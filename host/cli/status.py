@@ -26,6 +26,8 @@ from host.cli.output import (
 from host.control.client import Client
 
 SERVING = ("running", "degraded")
+NAME_BEFORE_REASON = 24
+"""Columns of a name on a terminal, where a reason is to have room behind it."""
 
 
 @click.command()
@@ -113,8 +115,12 @@ def overview(seen: dict[str, Any], width: int | None = None) -> str:
             )
             colours.append([colour, None, colour, None, None, None, "red" if failed else None, None, None])
         lines += ["", table(rows, colours, width=width, shrinks=1)]
-    reasons = [f"{plugin['name']}: {plugin['reason']}" for plugin in plugins if plugin["reason"]]
-    notes = [f"{plugin['name']}: {plugin['note']}" for plugin in plugins if plugin["note"]]
+    widest = None if width is None else NAME_BEFORE_REASON
+    names = [cut(plugin["name"], widest) for plugin in plugins]
+    reasons = [
+        f"{name}: {each['reason']}" for name, each in zip(names, plugins, strict=True) if each["reason"]
+    ]
+    notes = [f"{name}: {each['note']}" for name, each in zip(names, plugins, strict=True) if each["note"]]
     for extra, tint in ((reasons, None), (notes, None), (host["problems"], "red")):
         if extra:
             lines += ["", *(paint(_fitting(text, width), tint) for text in extra)]

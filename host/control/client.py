@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -90,10 +91,15 @@ class Client:
                 if isinstance(event, Ended):
                     raise _closed(event.detail)
 
-    def stream(self, method: str, params: Any = None) -> Iterator[list[msgspec.Raw]]:
-        """What the daemon tells before it answers, as it comes. A batch may be empty: the daemon lives."""
+    def stream(
+        self, method: str, params: Any = None, *, reader: int | None = None
+    ) -> Iterator[list[msgspec.Raw]]:
+        """What the daemon tells before it answers, as it comes. A batch may be empty: the daemon lives.
+
+        Ends early if the file descriptor `reader` is a pipe that nobody reads any more.
+        """
         call = self._begin(method, params)
-        while True:
+        while not self._is_for_nobody(reader):
             for event in self._receive(time.monotonic() + QUIET_S):
                 if isinstance(event, Notification):
                     told = msgspec.json.decode(event.params, type=_Items)
@@ -104,6 +110,15 @@ class Client:
                     return
                 elif isinstance(event, Ended):
                     raise _closed(event.detail)
+
+    def _is_for_nobody(self, reader: int | None) -> bool:
+        """Returns when something has come, or nobody wants it."""
+        if reader is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(reader, 0)  # nothing but its end, which is always told
+        return any(fd == reader and what & select.POLLERR for fd, what in poll.poll(QUIET_S * 1000))
 
     def _begin(self, method: str, params: Any) -> Call:
         try:

@@ -6,7 +6,7 @@ for, and the only one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import EllipsisType
 from typing import Any
 
@@ -21,6 +21,7 @@ from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
+from host.supervision.voice import one_line
 from protocol.contract import nearest
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
@@ -131,7 +132,7 @@ class Router:
             "call_id": f"{supervisor.life.generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
         }
         if isinstance(problem, RpcError):
-            return _remote(problem, where)
+            return _remote(problem, where, [method.name for method in supervisor.provides.methods])
         if isinstance(problem, Expired):
             hint = "give it more time with a longer timeout, or see what it does in its log"
             return errors.DeadlineExceeded(f"no answer within {timeout:g} s", hint=hint, **where)
@@ -176,7 +177,7 @@ def _not_callable(plugin: str, method: str) -> errors.MethodNotFound:
     )
 
 
-def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
+def _remote(problem: RpcError, where: dict[str, Any], provided: Sequence[str]) -> errors.OutboardError:
     remote: dict[str, Any] = {
         "remote_code": problem.code,
         "remote_name": problem.name,
@@ -185,12 +186,10 @@ def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
     }
     match problem.code:
         case ErrorCode.METHOD_NOT_FOUND:
-            data = problem.data if isinstance(problem.data, dict) else {}
-            methods = data.get("methods")
-            methods = [str(method) for method in methods[:200]] if isinstance(methods, list) else []
-            hint = f"it has: {', '.join(methods[:20])}" if methods else "see outboard status"
-            if close := nearest(str(where["method"]), methods):
-                hint = f"did you mean `{close}`? {hint}"
+            hint = f"it has: {', '.join(map(one_line, provided[:20]))}" if provided else "see outboard status"
+            close = nearest(where["method"], [name for name in provided[:200] if len(name) <= 100])
+            if close and close not in problem.message:  # our SDK has said so itself
+                hint = f"did you mean `{one_line(close)}`? {hint}"
             return errors.MethodNotFound(problem.message, hint=hint, **remote)
         case ErrorCode.INVALID_PARAMS:
             return errors.ContractError(problem.message, hint="fix the params", **remote)
