@@ -47,7 +47,7 @@ def find(asked: str, known: Mapping[str, Page]) -> Page:
     word = asked.strip().strip("[]").lower()
     word = f"ob{word}" if word.isdecimal() else word
     for page in known.values():
-        if word in (page.code.lower(), page.name.lower()):
+        if word and word in (page.code.lower(), page.name.lower()):
             return page
     if re.fullmatch(r"ob\d+", word):
         close = ", ".join(sorted(known, key=lambda code: abs(int(code[2:]) - int(word[2:12])))[:3])

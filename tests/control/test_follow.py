@@ -228,10 +228,9 @@ async def test_a_daemon_that_goes_away_ends_those_who_follow(tmp_path: Path) -> 
                 ended.append(error.code)
 
     with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            async with serving(tmp_path) as served:
-                tasks.start_soon(anyio.to_thread.run_sync, follow_it, served.path)
-                await heard.wait()
+        async with anyio.create_task_group() as tasks, serving(tmp_path) as served:
+            tasks.start_soon(anyio.to_thread.run_sync, follow_it, served.path)
+            await heard.wait()
     assert ended == ["OB701"]
 
 
