@@ -56,6 +56,7 @@ def logs(
     Without --since from the daemon's memory. With --json: one record a line, as in the daemon's log file.
     """
     asked = {"name": name, "lines": lines, "since": since, "level": level, "follow": follow}
+    then = f"outboard logs {name or ''} -f".replace("  ", " ")
     try:
         with Client(socket) as daemon:
             for batch in daemon.stream("logs", asked, reader=1):
@@ -67,8 +68,9 @@ def logs(
             _show(found, as_json=as_json)
         if follow:
             raise
+        then = "outboard run --plugins FOLDER"
     if not as_json:
-        print_next(f"outboard logs {name or ''} -f".replace("  ", " "))
+        print_next(then)
 
 
 def _from_files(asked: dict[str, Any], error: DaemonError) -> Iterator[list[LogLine]]:
