@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup test check demo bench coverage clean
+.PHONY: help setup test check demo bench bench-cli coverage clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -35,6 +35,9 @@ coverage: $(READY)  ## how much of the pure parts the tests run
 bench: $(READY)  ## a call, as a ratio to a raw pipe of the same run
 	$(BIN)/python -m tests.bench.calls
 	$(BIN)/python -m tests.bench.hooks
+
+bench-cli: $(READY)  ## a command as a whole process, beside an empty Python
+	$(BIN)/python -m tests.bench.cli
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

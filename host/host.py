@@ -46,6 +46,7 @@ from host.supervision.report import explain, report
 from host.supervision.states import SERVING, State
 from host.supervision.tree import SupervisorTree
 from host.supervision.usage import UsageSampler
+from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
 
@@ -318,8 +319,11 @@ class Host:
 
     def schema_of(self, plugin: str, method: str) -> dict[str, Any] | None:
         """JSON Schema of a method's params, if the plugin has given one. Raises PluginNotFound."""
-        methods = self._entered.known(plugin).provides.methods
-        return next((info.params for info in methods if info.name == method), None)
+        return next((info.params for info in self.methods_of(plugin) if info.name == method), None)
+
+    def methods_of(self, plugin: str) -> list[MethodInfo]:
+        """What a plugin says of its methods; nothing before it has run once. Raises PluginNotFound."""
+        return self._entered.known(plugin).provides.methods
 
     @property
     def hooks(self) -> Hooks:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics": ("metrics", "What is counted, as OpenMetrics text."),
     "logs": ("logs", "What plugins said, and what became of them."),
     "why": ("why", "Why a plugin is as it is, and what to do about it."),
+    "events": ("events", "What has happened, and with -f what happens."),
     "start": ("lifecycle", "Start a plugin."),
     "stop": ("lifecycle", "Stop a plugin; it stays stopped."),
     "restart": ("lifecycle", "Give a plugin a new process."),
@@ -37,6 +38,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reload": ("reload", "Read configuration and manifests again."),
     "add": ("lifecycle", "Register a plugin's folder or file, and start it."),
     "remove": ("lifecycle", "Stop a plugin and forget it."),
+    "explain": ("explain", "What an error code means, and what to do."),
+    "doctor": ("doctor", "Whether this machine has what outboard needs."),
+    "completion": ("completion", "Completion of all this for bash, zsh or fish."),
     "demo": ("demo", "The sample plugins at work: real files, one plugin killed, and back."),
 }
 
@@ -85,6 +89,8 @@ def run(arguments: list[str] | None = None) -> Any:
     words = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in words
     _prepare_output()
+    if "_OUTBOARD_COMPLETE" in os.environ:  # a shell asks
+        import_module("host.cli.completion").prepare()
     try:
         _check_text(words)
         sys.exit(app.main(words, prog_name="outboard", standalone_mode=False) or 0)

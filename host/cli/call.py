@@ -7,7 +7,9 @@ import time
 
 import click
 
-from host.cli.output import json_option, print_json, print_value, socket_option
+from host.cli import choices
+from host.cli.choices import plugin_argument
+from host.cli.output import json_option, print_json, print_next, print_value, socket_option
 from host.cli.params import arguments_argument, asked, params_option
 from host.control.client import Client
 
@@ -16,9 +18,9 @@ UNTOLD_S = 300.0
 
 
 @click.command()
-@click.argument("plugin")
-@click.argument("method")
-@arguments_argument
+@plugin_argument(name="plugin")
+@click.argument("method", shell_complete=choices.methods)
+@arguments_argument(shell_complete=choices.parameters)
 @params_option
 @click.option("--timeout", type=float, help="Seconds, 0 for no limit.  [default: the method's own, or 30]")
 @json_option
@@ -49,3 +51,4 @@ def call(
         print_json({"ok": True, "result": raw, "elapsed_ms": elapsed_ms})
         return
     print_value(raw)
+    print_next(f"outboard status {plugin}")

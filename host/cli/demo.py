@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import click
 import msgspec
 
 import sample_plugins
-from host.cli.output import paint
+from host.cli.output import json_option, paint, print_json, print_next, terminal_width
 from host.cli.status import overview
 from host.control.client import Client
 from host.errors import DaemonError, OutboardError
@@ -30,19 +32,24 @@ class DemoFailed(OutboardError):
 
 
 @click.command()
-def demo() -> None:
-    """Start a daemon with the sample plugins, process real files, kill a plugin, see it come back."""
+@json_option
+def demo(as_json: bool) -> None:
+    """Start a daemon with the sample plugins, process real files, kill a plugin, see it come back.
+
+    With --json the story goes to stderr, and what was seen is one JSON object.
+    """
+    say = partial(click.echo, err=as_json)
     with tempfile.TemporaryDirectory(prefix="outboard-demo-") as folder:
         socket = os.path.join(folder, "control.sock")
         environment = os.environ | {"XDG_DATA_HOME": folder, "XDG_STATE_HOME": folder}
         samples = Path(sample_plugins.__file__).parent
-        _say(f"outboard run --plugins {_short(samples)}")
+        say(_heading(f"outboard run --plugins {_short(samples)}", as_json))
         command = [sys.executable, "-m", "host.cli", "run", "--plugins", str(samples), "--socket", socket]
         log_path = Path(folder, "daemon.log")
         with log_path.open("wb") as log:
             daemon = subprocess.Popen(command, env=environment, stderr=log, stdin=subprocess.DEVNULL)
         try:
-            _show(socket, daemon)
+            seen = _show(socket, daemon, say, as_json=as_json)
         except OutboardError:
             click.echo(log_path.read_text(errors="replace")[-4000:], err=True)
             raise
@@ -53,43 +60,56 @@ def demo() -> None:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 code = daemon.wait()
-        click.echo(f"\nthe daemon and its plugins are gone (exit code {code})")
+        say(f"\nthe daemon and its plugins are gone (exit code {code})")
+    if as_json:
+        print_json({"ok": True, **seen, "daemon_exit_code": code})
+    else:
+        print_next("outboard run --plugins sample_plugins")
 
 
-def _show(socket: str, daemon: subprocess.Popen[bytes]) -> None:
+def _show(
+    socket: str, daemon: subprocess.Popen[bytes], say: Callable[[str], None], *, as_json: bool
+) -> dict[str, Any]:
     _wait_until_ready(socket, daemon)
-    click.echo(_call(socket, "hello", "greet", name="world"))
+    say(_call(socket, "hello", "greet", name="world"))
 
-    _say("the documents that ship with text_tools, one call each")
+    say(_heading("the documents that ship with text_tools, one call each", as_json))
     documents = _call(socket, "text_tools", "documents")
     has_node = _state(socket, "wordcount")["state"] == "running"
     for document in documents:
         summary = _call(socket, "text_tools", "summary", name=document["name"], sentences=1)
-        click.echo(f"  {document['name']:<22} {document['words']:>5} words  {_first_line(summary)}")
+        say(f"  {document['name']:<22} {document['words']:>5} words  {_first_line(summary)}")
     if has_node:
         text = Path(sample_plugins.__file__).with_name("text_tools").joinpath("documents", "ships_log.txt")
         counted = _call(socket, "wordcount", "count", text=text.read_text(encoding="utf-8"))
-        click.echo(f"  ships_log.txt, by wordcount, in Node and without an SDK:\n    {json.dumps(counted)}")
+        say(f"  ships_log.txt, by wordcount, in Node and without an SDK:\n    {json.dumps(counted)}")
     else:
-        click.echo(f"  wordcount is waiting: {_state(socket, 'wordcount')['reason']}")
+        say(f"  wordcount is waiting: {_state(socket, 'wordcount')['reason']}")
 
-    _say("kill -9 the process of text_tools, and call it until it answers")
+    say(_heading("kill -9 the process of text_tools, and call it until it answers", as_json))
     before = _state(socket, "text_tools")
     killed_at = time.monotonic()
     os.kill(before["pid"], signal.SIGKILL)
     refusals = _call_until_back(socket, killed_at + BACK_S)
+    back_after_s = time.monotonic() - killed_at
     after = _state(socket, "text_tools")
     if after["generation"] == before["generation"]:
         raise DemoFailed("text_tools was killed, and the same process answers")
-    click.echo(
-        f"  back after {time.monotonic() - killed_at:.2f} s as generation {after['generation']}\n"
+    say(
+        f"  back after {back_after_s:.2f} s as generation {after['generation']}\n"
         f"  meanwhile {refusals} calls were refused, and none hung\n"
         f"  hello says: {_call(socket, 'hello', 'greet', name='again')}"
     )
 
-    _say("outboard status")
+    say(_heading("outboard status", as_json))
     with Client(socket) as client:
-        click.echo(overview(msgspec.json.decode(client.ask("status"))))
+        say(overview(msgspec.json.decode(client.ask("status")), terminal_width()))
+    return {
+        "documents": len(documents),
+        "back_after_s": round(back_after_s, 3),
+        "refused_meanwhile": refusals,
+        "generation": after["generation"],
+    }
 
 
 def _wait_until_ready(socket: str, daemon: subprocess.Popen[bytes]) -> None:
@@ -144,5 +164,5 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _say(text: str) -> None:
-    click.echo(paint(f"\n$ {text}" if text.startswith("outboard") else f"\n# {text}", "cyan"))
+def _heading(text: str, as_json: bool) -> str:
+    return "\n" + paint(f"$ {text}" if text.startswith("outboard") else f"# {text}", "cyan", err=as_json)

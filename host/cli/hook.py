@@ -33,7 +33,7 @@ class _Outcome(msgspec.Struct):
 
 @click.command()
 @click.argument("point")
-@arguments_argument
+@arguments_argument()
 @params_option
 @click.option("--timeout", type=float, help="Seconds for all of them, 0 for no limit.  [default: 30]")
 @json_option

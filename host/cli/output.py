@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,10 @@ COLOURS = {
     "quarantined": "red",
     "failed": "red",
 }
+
+
+NARROWEST = 12
+"""A column of a table is not made narrower than this, as long as others can be left out instead."""
 
 
 class UsageProblem(OutboardError):
@@ -90,17 +95,59 @@ def paint(text: str, colour: str | None, *, err: bool = False) -> str:
     return click.style(text, fg=colour)
 
 
-def table(rows: Sequence[Sequence[str]], colours: Sequence[Sequence[str | None]] | None = None) -> str:
-    """Columns as wide as their widest cell, two spaces apart; the last one as long as it likes."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None if it is none, where nothing is ever cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def cut(text: str, width: int | None) -> str:
+    """`text` in at most `width` columns, the last of them … if something is missing."""
+    if width is None or _columns(text) <= width:
+        return text
+    while text and _columns(text) > max(0, width - 1):
+        text = text[: min(len(text) - 1, width)]
+    return text + "…" if width > 0 else ""
+
+
+def _columns(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    colours: Sequence[Sequence[str | None]] | None = None,
+    *,
+    width: int | None = None,
+    shrinks: int = 0,
+) -> str:
+    """Columns as wide as their widest cell, two spaces apart; the last one as long as it likes.
+
+    If that is more than `width`, the column `shrinks` gets narrower; if that is not enough, columns on
+    the right are left out.
+    """
+    widths = [max(_columns(row[column]) for row in rows) for column in range(len(rows[0]))]
+    if width is not None:
+        while _room(widths, width, shrinks) < min(widths[shrinks], NARROWEST) and len(widths) > shrinks + 1:
+            widths.pop()
+        widths[shrinks] = max(1, min(widths[shrinks], _room(widths, width, shrinks)))
     lines = []
     for number, row in enumerate(rows):
         cells = []
-        for column, cell in enumerate(row):
-            padded = cell if column == len(row) - 1 else cell.ljust(widths[column])
+        for column, wide in enumerate(widths):
+            cell = cut(row[column], wide)
+            padded = cell if column == len(widths) - 1 else cell + " " * (wide - _columns(cell))
             cells.append(paint(padded, colours[number][column] if colours else None))
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _room(widths: Sequence[int], width: int, column: int) -> int:
+    """What is left for `column` beside the others."""
+    return width - sum(widths) + widths[column] - 2 * (len(widths) - 1)
 
 
 def span(seconds: float | None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 import msgspec
 
 LONGEST_S = 10_000_000.0
 
-arguments_argument = click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+arguments_argument = partial(click.argument, "arguments", nargs=-1, metavar="[KEY=VALUE]...")
 params_option = click.option("--params", help="All parameters as one JSON object, instead of KEY=VALUE.")
 
 

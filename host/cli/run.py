@@ -6,7 +6,8 @@ import os
 
 import click
 
-from host.cli.output import socket_option
+from host.cli.choices import Word
+from host.cli.output import json_option, socket_option
 from host.config.places import places
 from host.control import signals
 
@@ -14,15 +15,22 @@ from host.control import signals
 @click.command()
 @click.option("--config", type=click.Path(dir_okay=False), help="An outboard.toml.")
 @click.option("--plugins", multiple=True, type=click.Path(), help="A folder of plugins, or a plugin. Repeat.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: info.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="Default: text.")
+@click.option("--log-level", type=Word(["debug", "info", "warning", "error"]), help="Default: info.")
+@click.option("--log-format", type=Word(["text", "json"]), help="Default: text.")
+@json_option
 @socket_option
 def run(
-    config: str | None, plugins: tuple[str, ...], log_level: str | None, log_format: str | None, socket: str
+    config: str | None,
+    plugins: tuple[str, ...],
+    log_level: str | None,
+    log_format: str | None,
+    as_json: bool,
+    socket: str,
 ) -> None:
     """Run the daemon in the foreground, until SIGTERM or Ctrl-C.
 
-    Without --plugins and --config it looks for plugins in the user's data folder.
+    With --json the log is JSON, and so is an error. Without --plugins and --config it looks for plugins
+    in the user's data folder.
     """
     signals.end_at_once_until_started()
     from host.control import daemon
@@ -33,6 +41,7 @@ def run(
             os.makedirs(plugins[0], mode=0o700, exist_ok=True)
         except OSError:
             pass  # the scan says that it is not there, and the daemon goes on
+    log_format = log_format or ("json" if as_json else None)
     daemon.run(
         daemon.Options(
             config=config, plugins=plugins, socket=socket, log_level=log_level, log_format=log_format

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
 import click
 import msgspec
 
+from host.cli.choices import plugin_argument
 from host.cli.output import (
     COLOURS,
+    cut,
     json_option,
     paint,
     print_json,
@@ -18,31 +21,52 @@ from host.cli.output import (
     socket_option,
     span,
     table,
+    terminal_width,
 )
 from host.control.client import Client
 
 SERVING = ("running", "degraded")
+NAME_BEFORE_REASON = 24
+"""Columns of a name on a terminal, where a reason is to have room behind it."""
 
 
 @click.command()
-@click.argument("name", required=False)
+@plugin_argument(required=False)
+@click.option("-w", "--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option(
+    "-n",
+    "--every",
+    type=click.FloatRange(min=0.1, max=86400.0),
+    default=2.0,
+    show_default=True,
+    help="With --watch: seconds.",
+)
 @json_option
 @socket_option
-def status(name: str | None, as_json: bool, socket: str) -> None:
+def status(name: str | None, watch: bool, every: float, as_json: bool, socket: str) -> None:
     """What runs, what does not, and why. NAME shows one plugin in full.
 
-    Exits with 3 if a plugin that ought to be running is not.
+    Exits with 3 if a plugin that ought to be running is not. With --watch in a pipe: one line a change.
     """
-    with Client(socket) as daemon:
-        raw = daemon.ask("status", {"name": name})
-    seen = msgspec.json.decode(raw)
+
+    def look() -> Any:
+        with Client(socket) as daemon:
+            return msgspec.json.decode(daemon.ask("status", {"name": name}))
+
+    if watch:
+        from host.cli.watch import watch as watch_it
+
+        if not every < math.inf:
+            raise click.BadParameter("a number of seconds.", param_hint="--every")
+        watch_it(look, overview if name is None else _one_of, every_s=every, as_json=as_json)
+    seen = look()
     down = [plugin for plugin in seen["plugins"] if is_down(plugin)]
     if as_json:
         print_json(seen)
     elif name is not None:
         click.echo(one(seen["plugins"][0]))
     else:
-        click.echo(overview(seen))
+        click.echo(overview(seen, terminal_width()))
     if not as_json:
         if down:
             print_next(f"outboard why {down[0]['name']}")
@@ -60,12 +84,15 @@ def is_down(plugin: dict[str, Any]) -> bool:
     return plugin["expected"] and (plugin["state"] not in SERVING or plugin["substate"] == "probation")
 
 
-def overview(seen: dict[str, Any]) -> str:
-    """All plugins, a line each, and below the table the reasons that need more room."""
+def overview(seen: dict[str, Any], width: int | None = None) -> str:
+    """All plugins, a line each, and below the table the reasons that need more room.
+
+    In `width` columns, if there is such a limit: no line is longer, and what had to be cut ends with ….
+    """
     host, plugins = seen["host"], seen["plugins"]
     running = sum(plugin["state"] in SERVING for plugin in plugins)
     facts = [f"outboard {host['version']}", f"pid {host['pid']}", f"up {span(host['uptime_s'])}"]
-    lines = ["  ".join([*facts, f"{running} of {len(plugins)} running"])]
+    lines = [cut("  ".join([*facts, f"{running} of {len(plugins)} running"]), width)]
     if plugins:
         rows = [["", "PLUGIN", "STATE", "UP", "MEMORY", "CALLS", "ERRORS", "RESTARTS", "P50"]]
         colours: list[list[str | None]] = [["bright_black"] * 9]
@@ -87,13 +114,25 @@ def overview(seen: dict[str, Any]) -> str:
                 ]
             )
             colours.append([colour, None, colour, None, None, None, "red" if failed else None, None, None])
-        lines += ["", table(rows, colours)]
-    reasons = [f"{plugin['name']}: {plugin['reason']}" for plugin in plugins if plugin["reason"]]
-    notes = [f"{plugin['name']}: {plugin['note']}" for plugin in plugins if plugin["note"]]
-    for extra in (reasons, notes, [paint(problem, "red") for problem in host["problems"]]):
+        lines += ["", table(rows, colours, width=width, shrinks=1)]
+    widest = None if width is None else NAME_BEFORE_REASON
+    names = [cut(plugin["name"], widest) for plugin in plugins]
+    reasons = [
+        f"{name}: {each['reason']}" for name, each in zip(names, plugins, strict=True) if each["reason"]
+    ]
+    notes = [f"{name}: {each['note']}" for name, each in zip(names, plugins, strict=True) if each["note"]]
+    for extra, tint in ((reasons, None), (notes, None), (host["problems"], "red")):
         if extra:
-            lines += ["", *extra]
+            lines += ["", *(paint(_fitting(text, width), tint) for text in extra)]
     return "\n".join(lines)
+
+
+def _fitting(text: str, width: int | None) -> str:
+    return text if width is None else cut(" ".join(text.split()), width)
+
+
+def _one_of(seen: dict[str, Any], width: int | None) -> str:
+    return one(seen["plugins"][0])
 
 
 def one(plugin: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from host.cli.output import paint
+from host.cli.output import json_option, paint, print_json
 from host.control.unit import Unit, unit_text
 
 INHERITED = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
@@ -42,6 +42,7 @@ def _absolute(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--socket", type=click.Path(), callback=_absolute, help="The daemon's control socket.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option("--log-format", type=click.Choice(["text", "json"]))
+@json_option
 def systemd(
     kind: str | None,
     account: str,
@@ -50,6 +51,7 @@ def systemd(
     socket: str | None,
     log_level: str | None,
     log_format: str | None,
+    as_json: bool,
 ) -> None:
     """Print a systemd unit that runs the daemon.
 
@@ -71,6 +73,9 @@ def systemd(
     names = ("PATH", *(() if is_system else INHERITED))
     environment = {name: os.environ[name] for name in names if os.environ.get(name)}
     unit = Unit(command=words, environment=environment, account=account if is_system else None)
+    if as_json:
+        print_json({"ok": True, "unit": unit_text(unit)})
+        return
     click.echo(unit_text(unit), nl=False)
     if sys.stderr.isatty():
         then = (

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from host.cli.choices import plugin_argument
 from host.cli.output import COLOURS, json_option, paint, print_json, print_next, socket_option, span
 from host.control.client import Client
 
@@ -19,7 +20,7 @@ SHOWN_STDERR = 8
 
 
 @click.command()
-@click.argument("name")
+@plugin_argument()
 @json_option
 @socket_option
 def why(name: str, as_json: bool, socket: str) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from host.errors import DaemonError, NotSerializable, OutboardError, PayloadTooLarge
 from protocol.errors import Refusal, Refused, RpcError
-from protocol.events import Ended, Reply
+from protocol.events import Ended, Event, Notification, Reply
+from protocol.pending import Call
 from protocol.session import Session
 
 CONNECT_S = 5.0
 SLACK_S = 15.0
 """What a command may take beyond its own timeout: stopping a plugin that hangs takes 10.5 s."""
+
+QUIET_S = 30.0
+"""How long nothing may come while we follow; the daemon says that it lives every 10 s."""
 
 
 class DaemonSaid(OutboardError):
@@ -37,14 +44,18 @@ class DaemonSaid(OutboardError):
 
 
 class Client:
-    """`with Client(path) as daemon: daemon.ask("status")`."""
+    """`with Client(path) as daemon: daemon.ask("status")`.
 
-    def __init__(self, path: str) -> None:
+    `slack_s`: what a command may take beyond its own timeout.
+    """
+
+    def __init__(self, path: str, *, slack_s: float = SLACK_S) -> None:
         self._path = path
+        self._slack_s = slack_s
 
     def __enter__(self) -> Client:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(CONNECT_S)
+        self._socket.settimeout(min(CONNECT_S, self._slack_s))
         try:
             self._socket.connect(self._path)
         except OSError as error:
@@ -61,35 +72,91 @@ class Client:
 
     def ask(self, method: str, params: Any = None, *, timeout: float | None = 0.0) -> msgspec.Raw:
         """The raw result. `timeout` is what the command itself may take; None for as long as it likes."""
-        ends_at = None if timeout is None else time.monotonic() + timeout + SLACK_S
+        ends_at = None if timeout is None else time.monotonic() + timeout + self._slack_s
+        call = self._begin(method, params)
+        while True:
+            for event in self._receive(ends_at):
+                if isinstance(event, Reply) and event.call is call:
+                    return _result(event)
+                if isinstance(event, Ended):
+                    raise _closed(event.detail)
+
+    def stream(
+        self, method: str, params: Any = None, *, reader: int | None = None
+    ) -> Iterator[list[msgspec.Raw]]:
+        """What the daemon tells before it answers, as it comes. A batch may be empty: the daemon lives.
+
+        Ends early if the file descriptor `reader` is a pipe that nobody reads any more.
+        """
+        call = self._begin(method, params)
+        while not self._is_for_nobody(reader):
+            for event in self._receive(time.monotonic() + QUIET_S):
+                if isinstance(event, Notification):
+                    told = msgspec.json.decode(event.params, type=_Items)
+                    if told.id == call.id:
+                        yield told.items
+                elif isinstance(event, Reply) and event.call is call:
+                    _result(event)
+                    return
+                elif isinstance(event, Ended):
+                    raise _closed(event.detail)
+
+    def _is_for_nobody(self, reader: int | None) -> bool:
+        """Returns when something has come, or nobody wants it."""
+        if reader is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(reader, 0)  # nothing but its end, which is always told
+        return any(fd == reader and what & select.POLLERR for fd, what in poll.poll(QUIET_S * 1000))
+
+    def _begin(self, method: str, params: Any) -> Call:
         try:
             call = self._session.request(method, {} if params is None else params)
         except Refused as refused:
             kind = PayloadTooLarge if refused.reason is Refusal.TOO_LARGE else NotSerializable
             raise kind(f"this cannot be sent to the daemon: {refused}") from None
-        try:
+        with _translated():
             self._socket.sendall(self._session.outbox.take())
-            while True:
-                self._socket.settimeout(None if ends_at is None else max(0.001, ends_at - time.monotonic()))
-                data = self._socket.recv(65536)
-                events = self._session.receive(data, 0.0) if data else self._session.receive_eof()
-                for event in events:
-                    if isinstance(event, Reply) and event.call is call:
-                        if event.error is not None:
-                            raise _said(event.error)
-                        assert event.result is not None
-                        return event.result
-                    if isinstance(event, Ended):
-                        raise DaemonError(
-                            f"the daemon closed the connection ({event.detail})",
-                            hint="it is stopping, or it runs as another user",
-                        )
-        except TimeoutError:
-            raise DaemonError(
-                "the daemon does not answer", hint="its log says what it does; a signal stops it"
-            ) from None
-        except OSError as error:
-            raise DaemonError(f"the connection to the daemon broke ({error.strerror})") from None
+        return call
+
+    def _receive(self, ends_at: float | None) -> list[Event]:
+        with _translated():
+            self._socket.settimeout(None if ends_at is None else max(0.001, ends_at - time.monotonic()))
+            data = self._socket.recv(65536)
+        if not data:
+            return self._session.receive_eof() or [Ended(None, "end of file")]
+        return self._session.receive(data, 0.0)
+
+
+class _Items(msgspec.Struct):
+    id: int | str
+    items: list[msgspec.Raw]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise DaemonError(
+            "the daemon does not answer", hint="its log says what it does; a signal stops it"
+        ) from None
+    except OSError as error:
+        raise DaemonError(f"the connection to the daemon broke ({error.strerror})") from None
+
+
+def _closed(detail: str) -> DaemonError:
+    return DaemonError(
+        f"the daemon closed the connection ({detail})", hint="it is stopping, or it runs as another user"
+    )
+
+
+def _result(reply: Reply) -> msgspec.Raw:
+    if reply.error is not None:
+        raise _said(reply.error)
+    assert reply.result is not None
+    return reply.result
 
 
 def _said(error: RpcError) -> OutboardError:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import anyio.to_thread
 import msgspec
 
 from host.control.arguments import typed_arguments
+from host.control.follow import Followers, Recent, Tell, tell_all
+from host.control.names import Name, method_names, parameter_names, plugin_names
+from host.control.tail import LogFile, Tail, tail
 from host.errors import OutboardError
 from host.host import Host
+from host.observability.events import HostEvent, PluginLogged
 from host.observability.logs import Ring
 from host.observability.openmetrics import Measures, exposition, families
 from host.routing.tracing import carrying
@@ -42,9 +47,20 @@ class Path(msgspec.Struct, kw_only=True):
     path: str
 
 
-class Tail(msgspec.Struct, kw_only=True):
+class Events(msgspec.Struct, kw_only=True):
     name: str | None = None
     lines: Annotated[int, msgspec.Meta(ge=0)] = 50
+    """How many of the newest, unless `follow`."""
+    follow: bool = False
+    """A snapshot, and then whatever happens."""
+    logs: bool = False
+    """With `follow`: also what plugins log."""
+
+
+class Names(msgspec.Struct, kw_only=True):
+    of: Literal["plugins", "methods", "parameters"] = "plugins"
+    plugin: str = ""
+    method: str = ""
 
 
 class Call(msgspec.Struct, kw_only=True):
@@ -80,19 +96,34 @@ class Point(msgspec.Struct, kw_only=True):
     point: str
 
 
-class Commands:
-    """The table of the control socket, for one host."""
+class Telling(NamedTuple):
+    """A command that tells things before it answers; `run` gets the function to tell them with."""
 
-    def __init__(self, host: Host, ring: Ring) -> None:
+    run: Callable[[Any, Tell], Awaitable[Any]]
+
+
+Row = tuple[type, Callable[[Any], Awaitable[Any]] | Telling]
+
+
+class Commands:
+    """The table of the control socket, for one host. `log`: whose file has what is older."""
+
+    def __init__(self, host: Host, ring: Ring, log: LogFile | None = None) -> None:
         self._host = host
         self._ring = ring
-        self.table: dict[str, tuple[type, Callable[[Any], Awaitable[Any]]]] = {
+        self._log = log
+        self._recent = Recent()
+        host.on_event(self._recent)
+        self._followers = Followers(host.on_event)
+        self.table: dict[str, Row] = {
             "status": (Maybe, self.status),
             "call": (Call, self.call),
+            "events": (Events, Telling(self.events)),
+            "logs": (Tail, Telling(self.logs)),
+            "names": (Names, self.names),
             "hook": (Hook, self.hook),
             "hooks": (Nothing, self.hooks),
             "hooks/explain": (Point, self.explain),
-            "logs": (Tail, self.logs),
             "metrics": (Metrics, self.metrics),
             "start": (Named, lambda params: host.start(params.name)),
             "stop": (Named, lambda params: host.stop(params.name)),
@@ -122,10 +153,32 @@ class Commands:
     async def disable(self, params: Named) -> Any:
         return {"changed": await self._host.disable(params.name)}
 
-    async def logs(self, params: Tail) -> Any:
+    async def events(self, params: Events, tell: Tell) -> None:
+        name = params.name
+        seen = self._host.status(name)  # raises for a plugin that is not there
+        if not params.follow:
+            await tell_all(self._recent.tail(name, params.lines), tell)
+            return
+
+        def choose(event: HostEvent) -> bytes | None:
+            if name not in (None, event.plugin) or (isinstance(event, PluginLogged) and not params.logs):
+                return None
+            return msgspec.json.encode(event)
+
+        with self._followers.following(choose) as follower:
+            await tell([_tagged("snapshot", **msgspec.structs.asdict(seen))])
+            await follower.run(tell, lambda count: _tagged("dropped", dropped=count))
+
+    async def logs(self, params: Tail, tell: Tell) -> None:
         if params.name is not None:
             self._host.status(params.name)  # raises for a plugin that is not there
-        return self._ring.tail(params.name, params.lines)
+        await tail(params, self._ring, self._log, self._followers, tell)
+
+    async def names(self, params: Names) -> list[Name]:
+        if params.of == "plugins":
+            return plugin_names(self._host.status())
+        methods = self._host.methods_of(params.plugin)
+        return method_names(methods) if params.of == "methods" else parameter_names(methods, params.method)
 
     async def metrics(self, params: Metrics) -> Any:
         return await anyio.to_thread.run_sync(_RENDER[params.format], self._host.measures())
@@ -136,8 +189,7 @@ class Commands:
     async def call(self, params: Call) -> Any:
         given: Any = params.params
         if given is msgspec.UNSET:
-            schema = self._host.schema_of(params.plugin, params.method)
-            given = typed_arguments(params.arguments, schema)
+            given = typed_arguments(params.arguments, self._host.schema_of(params.plugin, params.method))
         timeout = ... if params.timeout is msgspec.UNSET else params.timeout
         with carrying(params.traceparent, params.tracestate):
             return await self._host.call_raw(params.plugin, params.method, given, timeout)
@@ -163,6 +215,11 @@ _RENDER: dict[str, Callable[[Measures], object]] = {
     "text": lambda measures: exposition(families(measures)),
     "json": lambda measures: msgspec.Raw(msgspec.json.encode(families(measures))),
 }
+
+
+def _tagged(event: str, **fields: Any) -> bytes:
+    """An item beside those that are a `HostEvent`."""
+    return msgspec.json.encode({"event": event, "at": time.time(), **fields})
 
 
 def failure(error: OutboardError) -> dict[str, Any]:

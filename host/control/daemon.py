@@ -134,7 +134,7 @@ class _Daemon:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(reap_adopted, self._pids)
                 tasks.start_soon(self._show_life)
-                await self._run_host(self._host, Commands(self._host, ring))
+                await self._run_host(self._host, Commands(self._host, ring, self._log))
                 tasks.cancel_scope.cancel()
         finally:
             self._place.free()

@@ -4,6 +4,8 @@ Only the user who runs the daemon is let in: the socket's mode says so, and the 
 the other end. Connections, requests of each, and the time a slow reader may take are all bounded. A
 client that asks nothing, or stops in the middle of a frame, is sent away; one that is being answered is
 not, however long that takes.
+
+A command may tell things before it answers, each a notification `follow/items {id, items}`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import anyio
 import anyio.abc
 import msgspec
 
-from host.control.commands import Commands, failure
+from host.control.commands import Commands, Telling, failure
 from host.errors import OutboardError
 from protocol.contract import nearest, problems_of
 from protocol.errors import ErrorCode, RpcError
@@ -29,6 +31,10 @@ MAX_CONNECTIONS = 64
 SEND_S = 10.0
 IDLE_S = 30.0
 """How long a client may be connected without a whole request."""
+FOLLOWER_SEND_S = 3600.0
+"""Whoever follows may be looking at it in a pager; all that waits meanwhile is bounded."""
+ROOM_BYTES = 1024 * 1024
+ITEMS = "follow/items"
 FAILED = 1
 """The code of an error reply whose `data` is an `OutboardError` as a dict."""
 
@@ -55,6 +61,13 @@ def _is_own_user(stream: anyio.abc.SocketStream) -> bool:
     return uid in (os.geteuid(), 0)
 
 
+class Items(msgspec.Struct, frozen=True):
+    """What a request is told before its answer."""
+
+    id: int | str
+    items: list[msgspec.Raw]
+
+
 class Connection:
     """One client. Its requests run side by side, and end with it."""
 
@@ -63,13 +76,17 @@ class Connection:
         self._commands = commands
         self._session = Session("peer")
         self._scopes: dict[int | str, anyio.CancelScope] = {}
-        self._sending = anyio.Lock()
         self._patience = anyio.CancelScope()
+        self._telling = 0
+        self._is_writing = False
+        self._unsent = anyio.Event()
+        self._sent = anyio.Event()
 
     async def run(self) -> None:
         self._be_patient()
         try:
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write)
                 with self._patience:
                     while True:
                         try:
@@ -78,7 +95,9 @@ class Connection:
                             break
                         for event in self._session.receive(data, anyio.current_time()):
                             self._take(event, tasks)
-                        await self._flush()
+                        self._unsent.set()
+                        while self._session.outbox.bytes > ROOM_BYTES:  # who does not read is not read from
+                            await self._sent.wait()
                         if self._session.phase == "closed":
                             break
                 tasks.cancel_scope.cancel()
@@ -115,7 +134,7 @@ class Connection:
             self._session.reply_error(request.id, RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled"))
         self._scopes.pop(request.id, None)
         self._be_patient()
-        await self._flush()
+        self._unsent.set()
 
     async def _do(self, request: Request) -> object:
         row = self._commands.table.get(request.method)
@@ -130,10 +149,35 @@ class Connection:
             problems = problems_of(msgspec.json.decode(request.params), params_type)
             data = [problem.as_data() for problem in problems]
             raise RpcError(ErrorCode.INVALID_PARAMS, "; ".join(map(str, problems)), data) from None
-        return await command(params)
+        if not isinstance(command, Telling):
+            return await command(params)
 
-    async def _flush(self) -> None:
-        async with self._sending:
-            with anyio.fail_after(SEND_S):
-                while data := self._session.outbox.take():
+        async def tell(items: list[bytes]) -> None:
+            await self._all_sent()  # or there might be no room
+            self._session.notify(ITEMS, Items(request.id, [msgspec.Raw(item) for item in items]))
+            await self._all_sent()
+
+        self._telling += 1
+        try:
+            return await command.run(params, tell)
+        finally:
+            self._telling -= 1
+
+    async def _all_sent(self) -> None:
+        """Returns once nothing waits for the socket: so what was told is never behind the answer."""
+        while self._session.outbox.bytes or self._is_writing:
+            self._unsent.set()
+            await self._sent.wait()
+
+    async def _write(self) -> None:
+        """The one task that sends: a request may be cancelled at any moment, a frame may not."""
+        while True:
+            await self._unsent.wait()
+            self._unsent = anyio.Event()
+            self._is_writing = True
+            while data := self._session.outbox.take():
+                with anyio.fail_after(FOLLOWER_SEND_S if self._telling else SEND_S):
                     await self._stream.send(data)
+            self._is_writing = False
+            sent, self._sent = self._sent, anyio.Event()
+            sent.set()

@@ -1,4 +1,8 @@
-"""Everything a host has to tell. A closed union: `HostEvent`. Times are Unix seconds."""
+"""Everything a host has to tell. A closed union: `HostEvent`. Times are Unix seconds.
+
+As JSON, which `outboard events --json` prints, the key `event` says which of them it is. Names of fields
+are public: docs/reference/logs.md lists them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import msgspec
 from host.observability.causes import Cause
 
 
-class StateChanged(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
+class StateChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="state"):
     """A plugin entered a state. One event a change, with the reason a person reads."""
 
     plugin: str
@@ -24,7 +28,7 @@ class StateChanged(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
     at: float = msgspec.field(default_factory=time.time)
 
 
-class PluginLogged(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
+class PluginLogged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="log"):
     """A record of the plugin's own logging, or a line that it wrote to stderr or stdout."""
 
     plugin: str
@@ -39,7 +43,7 @@ class PluginLogged(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
     at: float = msgspec.field(default_factory=time.time)
 
 
-class CallFailed(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
+class CallFailed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="call"):
     """A call ended in an error. Calls that succeed are counted and not told one by one."""
 
     plugin: str
@@ -53,7 +57,7 @@ class CallFailed(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
     at: float = msgspec.field(default_factory=time.time)
 
 
-class PluginProblem(msgspec.Struct, frozen=True, kw_only=True, tag="problem"):
+class PluginProblem(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="problem"):
     """Something that keeps a plugin, or a file, from being used; nothing else is affected."""
 
     file: str

@@ -12,13 +12,14 @@ import copy
 import os
 import re
 import sys
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from host.observability.bounded import Bounded
 from host.observability.events import CallFailed, HostEvent, PluginLogged, PluginProblem, StateChanged
 from host.observability.outlet import Outlet, OutletStream, write_to
 from host.observability.traceparent import trace_id_of, valid_parent
@@ -85,24 +86,34 @@ def line_of(event: HostEvent) -> LogLine:
             level, message, name = "error", event.message, "problem"
             fields.update(plugin=event.plugin)
     message = escaped(message[:MAX_MESSAGE])
-    time = _iso(datetime.fromtimestamp(event.at, UTC))
-    return LogLine(time=time, level=level, event=name, message=message, **fields)
+    return LogLine(time=stamp(event.at), level=level, event=name, message=message, **fields)
+
+
+def stamp(at: float) -> str:
+    """A Unix time as records have it: of one length, so that text sorts as time does."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def own_line(message: str, *, level: str = "info", event: str = "daemon") -> LogLine:
+    """A record that is of no plugin."""
+    none: dict[str, None] = {"plugin": None, "pid": None, "generation": None, "call_id": None}
+    message = escaped(message[:MAX_MESSAGE])
+    return LogLine(time=stamp(time()), level=level, event=event, message=message, **none)
 
 
 class Ring:
     """The newest records, in memory."""
 
     def __init__(self, size: int = RING) -> None:
-        self._lines: deque[LogLine] = deque()
-        self._most = size
-        self._characters = 0
+        self._lines: Bounded[LogLine] = Bounded(size, RING_CHARACTERS)
 
     def __call__(self, event: HostEvent) -> None:
         line = line_of(event)
-        self._lines.append(line)
-        self._characters += len(line.message)
-        while len(self._lines) > self._most or self._characters > RING_CHARACTERS:
-            self._characters -= len(self._lines.popleft().message)
+        self._lines.put(line, len(line.message))
+
+    def __iter__(self) -> Iterator[LogLine]:
+        """Oldest first."""
+        return iter(self._lines)
 
     def tail(self, plugin: str | None, count: int) -> list[LogLine]:
         """The last `count` records, of one plugin or of all, oldest first."""
@@ -121,6 +132,7 @@ class LoguruSubscriber:
 
         self._logger: Logger = logger
         self._outlets: list[Outlet] = []
+        self.file: str | None = file
         self._format = format
         self._coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         logger.remove()
@@ -178,7 +190,7 @@ class LoguruSubscriber:
 
     def say(self, message: str, *, level: str = "info") -> None:
         """A record of the daemon itself."""
-        self.write(own_line(message, level))
+        self.write(own_line(message, level=level))
 
     def settle(self, within_s: float = SETTLE_S) -> bool:
         """Waits until what was said so far is in the file; whether it is."""
@@ -192,26 +204,8 @@ class LoguruSubscriber:
             outlet.close()
 
 
-def own_line(message: str, level: str = "info") -> LogLine:
-    """A record that no plugin and no call is the cause of."""
-    return LogLine(
-        time=_iso(datetime.now(UTC)),
-        level=level,
-        event="daemon",
-        plugin=None,
-        pid=None,
-        generation=None,
-        call_id=None,
-        message=escaped(message[:MAX_MESSAGE]),
-    )
-
-
-def _iso(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _dropped_line(count: int, format: str) -> str:
-    line = own_line(f"{count} records are missing here: they could not be written in time", "warning")
+    line = own_line(f"{count} records are missing here: they could not be written in time", level="warning")
     if format == "json":
         return msgspec.json.encode(line).decode() + "\n"
     return f"{datetime.now():%H:%M:%S.%f}"[:-3] + f" WARNING outboard {line.message}\n"

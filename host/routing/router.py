@@ -6,7 +6,7 @@ for, and the only one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ from host.routing.admission import Verdict, admit
 from host.routing.tracing import Tracing
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
+from host.supervision.voice import one_line
+from protocol.contract import nearest
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
@@ -162,7 +164,7 @@ class Router:
             "call_id": f"{supervisor.life.generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
         }
         if isinstance(problem, RpcError):
-            return _remote(problem, where)
+            return _remote(problem, where, [method.name for method in supervisor.provides.methods])
         if isinstance(problem, Expired):
             hint = "give it more time with a longer timeout, or see what it does in its log"
             return errors.DeadlineExceeded(f"no answer within {timeout:g} s", hint=hint, **where)
@@ -210,7 +212,7 @@ def _not_callable(plugin: str, method: str) -> errors.MethodNotFound:
     )
 
 
-def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
+def _remote(problem: RpcError, where: dict[str, Any], provided: Sequence[str]) -> errors.OutboardError:
     remote: dict[str, Any] = {
         "remote_code": problem.code,
         "remote_name": problem.name,
@@ -219,10 +221,10 @@ def _remote(problem: RpcError, where: dict[str, Any]) -> errors.OutboardError:
     }
     match problem.code:
         case ErrorCode.METHOD_NOT_FOUND:
-            data = problem.data if isinstance(problem.data, dict) else {}
-            methods = data.get("methods")
-            methods = methods[:20] if isinstance(methods, list) else []
-            hint = f"it has: {', '.join(map(str, methods))}" if methods else "see outboard status"
+            hint = f"it has: {', '.join(map(one_line, provided[:20]))}" if provided else "see outboard status"
+            close = nearest(where["method"], [name for name in provided[:200] if len(name) <= 100])
+            if close and close not in problem.message:  # our SDK has said so itself
+                hint = f"did you mean `{one_line(close)}`? {hint}"
             return errors.MethodNotFound(problem.message, hint=hint, **remote)
         case ErrorCode.INVALID_PARAMS:
             return errors.ContractError(problem.message, hint="fix the params", **remote)

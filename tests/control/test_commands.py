@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from host import ContractError, Host, ManifestError, MethodNotFound, PluginNotFound
-from host.control.commands import Commands, failure
+from host.control.commands import Commands, Telling, failure
 from host.observability.events import PluginLogged
 from host.observability.logs import RING_CHARACTERS, Ring
 from tests.support.plugins import write_plugin
@@ -29,22 +29,31 @@ async def commands(tmp_path: Path) -> AsyncIterator[Commands]:
 
 
 async def ask(commands: Commands, command_name: str, /, **params: Any) -> Any:
+    """The result; of a command that tells, all that it tells."""
     params_type, command = commands.table[command_name]
-    return await command(msgspec.convert(params, params_type))
+    if not isinstance(command, Telling):
+        return await command(msgspec.convert(params, params_type))
+    told: list[Any] = []
+
+    async def tell(items: list[bytes]) -> None:
+        told.extend(map(msgspec.json.decode, items))
+
+    await command.run(msgspec.convert(params, params_type), tell)
+    return told
 
 
 async def test_every_command_of_the_table_takes_the_params_that_the_command_line_sends(
     commands: Commands, tmp_path: Path
 ) -> None:
     assert set(commands.table) == {
-        *("status", "why", "call", "logs", "start", "stop", "restart", "release", "enable", "disable"),
-        *("add", "remove", "reload", "hook", "hooks", "hooks/explain"),
-        *("add", "remove", "reload", "metrics"),
+        *("status", "why", "events", "logs", "names", "call", "start", "stop", "restart"),
+        *("release", "enable", "disable", "add", "remove", "reload"),
+        *("hook", "hooks", "hooks/explain", "metrics"),
     }
     assert len((await ask(commands, "status", name=None)).plugins) == 1
     for verb in ("stop", "start", "restart"):
         assert await ask(commands, verb, name="echo") is None
-    assert (await ask(commands, "logs", name="echo", lines=1))[0].message == "running"
+    assert (await ask(commands, "logs", name="echo", lines=1))[0]["message"] == "running"
     await ask(commands, "remove", name="echo")
     assert await ask(commands, "add", path=str(tmp_path / "echo")) == {"name": "echo"}
 

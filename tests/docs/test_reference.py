@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import typing
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 from host import errors
 from host.cli.app import COMMANDS
 from host.config.model import HostConfig
+from host.observability.events import HostEvent
+from host.observability.logs import LogLine
 from host.observability.metrics import Latency, PluginStats
 from host.observability.openmetrics import Measures, families
 from host.observability.snapshot import HostStatus, PluginStatus, Status
@@ -109,6 +112,23 @@ def test_the_protocol_page_lists_every_fault() -> None:
 def test_the_page_of_the_command_line_lists_every_command() -> None:
     source = (REFERENCE / "cli.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `outboard (\w+)", source, re.M)) == set(COMMANDS)
+
+
+def test_the_page_of_the_log_lists_every_key_of_a_record() -> None:
+    listed = first_cells("docs/reference/logs.md", heading="Records")
+    keys = [field.encode_name for field in msgspec.structs.fields(LogLine)]
+    assert listed[: listed.index("event", 4)] == ["key", *keys]
+
+
+def test_the_page_of_the_log_lists_every_event_with_its_keys() -> None:
+    source = (REFERENCE / "logs.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (`[^|]*`) \|", source.split("\n## Events\n")[1], re.M)
+    listed = {event: set(re.findall(r"`(\w+)`", keys)) for event, keys in rows}
+    for kind in typing.get_args(HostEvent):
+        assert kind.__struct_config__.tag_field == "event"
+        keys = {field.encode_name for field in msgspec.structs.fields(kind)} - {"at"}
+        assert listed.pop(kind.__struct_config__.tag) == keys
+    assert set(listed) == {"snapshot", "dropped"}
 
 
 def test_the_operating_page_lists_every_state() -> None:

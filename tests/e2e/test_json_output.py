@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from host.cli.app import COMMANDS
 from tests.support.daemon import SAMPLES, Daemon
 from tests.support.plugins import write_plugin
 
@@ -91,10 +94,49 @@ def test_every_command_prints_one_json_value_and_nothing_else(home: Path) -> Non
                 assert done.json == {"ok": True, "name": "mine" if plugin in words else done.json["name"]}
 
 
-def test_logs_print_one_json_value_a_line(daemon: Daemon) -> None:
-    done = daemon.cli("logs", "--json")
+@pytest.mark.parametrize("words", [["logs"], ["logs", "--since", "1h"], ["events"]], ids=" ".join)
+def test_some_print_one_json_value_a_line(daemon: Daemon, words: list[str]) -> None:
+    done = daemon.cli(*words, "--json")
     assert (done.code, done.err) == (0, "")
     assert all(isinstance(json.loads(line), dict) for line in done.out.splitlines())
+    assert done.out
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_json(daemon: Daemon, command: str) -> None:
+    assert " --json " in daemon.cli(command, "--help").out
+    done = daemon.cli(command, "--json", "--no-such-option")
+    assert (done.code, done.err) == (2, "")
+    assert set(done.error) == ERROR
+
+
+def test_a_daemon_that_is_refused_says_so_in_json(daemon: Daemon) -> None:
+    done = daemon.cli("run", "--json")
+    assert (done.code, done.error["code"]) == (7, "OB702")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["stauts"], "`status`"),
+        (["status", "--jsno"], "--json"),
+        (["logs", "--level", "warnign"], "`warning`"),
+        (["completion", "bsh"], "`bash`"),
+        (["status", "helo"], "`hello`"),
+        (["logs", "helo", "-f"], "`hello`"),
+        (["events", "helo"], "`hello`"),
+        (["call", "hello", "gret"], "`greet`"),
+        (["call", "hello", "greet", "nam=x"], "`name`"),
+        (["explain", "PluginBusi"], "`PluginBusy`"),
+    ],
+    ids=str,
+)
+def test_a_slip_is_told_what_was_probably_meant(daemon: Daemon, words: list[str], meant: str) -> None:
+    done = daemon.cli(*words)
+    assert done.code != 0
+    assert done.out == ""
+    assert "id you mean" in done.err
+    assert meant in done.err
 
 
 def test_a_command_line_that_makes_no_sense_is_an_error_in_json_too(daemon: Daemon) -> None:

@@ -81,3 +81,73 @@ def test_a_flood_of_long_lines_can_still_be_asked_for(home: Path) -> None:
         done = daemon.cli("logs", "-n", "4000", "--json")
         assert done.code == 0
         assert done.out
+
+
+def test_since_reads_what_an_earlier_daemon_wrote(home: Path) -> None:
+    tester = write_plugin(home / "plugins", "tester", TESTER)
+    with Daemon(home, tester) as daemon:
+        daemon.call("tester", "say", message="in another life")
+        daemon.stop()
+        daemon.start()
+        assert "in another life" not in daemon.cli("logs").out
+        told = daemon.cli("logs", "tester", "--since", "1h", "--json").out.splitlines()
+        assert [json.loads(line)["message"] for line in told] == [
+            *("starting: started with the host", "running", "in another life", "stderr: in another life"),
+            *("stopping: the host stops", "stopped: the host stops"),
+            *("starting: started with the host", "running"),
+        ]
+        assert (
+            daemon.cli("logs", "tester", "--since", "1h", "-n", "2", "--json").out.splitlines() == told[-2:]
+        )
+        assert daemon.cli("logs", "--since", "0ms").out == ""
+        assert daemon.cli("logs", "--since", "2999-01-01").out == ""
+
+
+def test_since_needs_no_daemon_and_says_where_it_reads(home: Path) -> None:
+    with Daemon(home, write_plugin(home / "plugins", "tester", TESTER)) as daemon:
+        daemon.call("tester", "say", message="the last words")
+        with_daemon = daemon.cli("logs", "--since", "1d", "--level", "warning", "--json").out
+        daemon.stop()
+        done = daemon.cli("logs", "--since", "1d", "--level", "warning", "--json")
+        assert (done.code, done.out) == (0, with_daemon)
+        assert "the last words" in done.out
+        assert str(daemon.log_file) in done.err
+        assert daemon.cli("logs").code == 8
+        followed = daemon.cli("logs", "--since", "1d", "-f")
+        assert followed.code == 8
+        assert "the last words" in followed.out
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_lines_that_are_no_records_are_counted(home: Path, is_running: bool) -> None:
+    with Daemon(home) as daemon:
+        with daemon.log_file.open("ab") as file:
+            file.write(b"half a rec\n\xff\n")
+        if not is_running:
+            daemon.stop()
+        *_, last = daemon.cli("logs", "--since", "1h", "--json").out.splitlines()
+        assert list(json.loads(last)) == KEYS
+        assert (json.loads(last)["event"], json.loads(last)["message"][:2]) == ("skipped", "2 ")
+
+
+def test_a_level_is_a_least_one(daemon: Daemon) -> None:
+    daemon.call("tester", "say", message="a warning")
+    told = daemon.cli("logs", "--level", "warning", "--json").out.splitlines()
+    assert {json.loads(line)["level"] for line in told} <= {"warning", "error", "critical"}
+    assert any(json.loads(line)["message"] == "a warning" for line in told)
+    assert daemon.cli("logs", "--level", "critical").out == ""
+
+
+@pytest.mark.parametrize(
+    "when", ["yesterday", "10", "-1h", "5 m", "1e3s", "", "h", "2026-13-01", "9" * 20 + "d"]
+)
+def test_a_time_that_is_none_is_a_usage_error(daemon: Daemon, when: str) -> None:
+    assert daemon.cli("logs", "--since", when).code == 2
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["500ms", "90s", "1.5h", "999999999d", "2026-01-31", "2026-01-31T12:00:00Z", "1970-01-01", "9999-12-31"],
+)
+def test_a_time_is_a_span_or_a_date(daemon: Daemon, when: str) -> None:
+    assert daemon.cli("logs", "--since", when).code == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from host.cli.app import COMMANDS as COMMAND_NAMES
 from tests.support.daemon import SAMPLES, Daemon, on_terminal, outboard
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -16,6 +17,8 @@ SHOWN = ["hello", "text_tools", *(["wordcount"] if shutil.which("node") else [])
 COMMANDS = [
     ["status"],
     ["logs"],
+    ["events"],
+    ["explain"],
     ["call", "text_tools", "documents"],
     ["call", "hello", "nothing"],
     *(["status", name] for name in SHOWN),
@@ -36,7 +39,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def test_a_terminal_gets_colours_and_lines_that_fit(samples: Daemon, words: list[str]) -> None:
     done = on_terminal(*words, env=samples.env)
     plain = ESCAPE.sub("", done.out)
-    assert (done.out != plain) == (words[:2] != ["call", "text_tools"])
+    assert done.out != plain
     assert "\x1b" not in plain
     paths = [str(samples.home), samples.socket]
     too_wide = [line for line in plain.splitlines() if len(line) > 80 and not any(p in line for p in paths)]
@@ -66,11 +69,33 @@ def test_the_last_line_on_a_terminal_says_what_to_type_next(samples: Daemon) -> 
     assert last == "next: outboard status hello"
     last = ESCAPE.sub("", on_terminal("status", "hello", env=samples.env).out).splitlines()[-1]
     assert last == "next: outboard call hello greet KEY=VALUE"
+    for words in (["logs"], ["events"], ["explain"], ["doctor"], ["call", "hello", "greet", "name=you"]):
+        last = ESCAPE.sub("", on_terminal(*words, env=samples.env).out).splitlines()[-1]
+        assert last.startswith("next: outboard "), words
+    last = ESCAPE.sub("", on_terminal("completion", "bash", env=samples.env).out).splitlines()[-1]
+    assert last == 'next: eval "$(outboard completion bash)"'
 
 
-@pytest.mark.parametrize(
-    "command", ["", "run", "systemd", "status", "call", "logs", "start", "add", "remove", "demo"]
-)
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_no_line_of_the_overview_is_wider_than_the_terminal(home: Path, columns: int) -> None:
+    name = "a-plugin-with-a-name-as-long-as-anybody-would-ever-want-it-to-be"
+    words = "echo the quick brown fox jumps over the lazy dog and says more than fits in a line >&2; exit 78"
+    (home / name).mkdir()
+    (home / name / "plugin.toml").write_text(
+        f'[plugin]\nname = "{name}"\nversion = "1"\n[run]\ncommand = ["sh", "-c", "{words}"]\n'
+    )
+    (home / "bad").mkdir()
+    (home / "bad" / "plugin.toml").write_text("nonsense\n")
+    with Daemon(home, SAMPLES / "hello", home / name, home / "bad") as daemon:
+        *seen, _ = ESCAPE.sub("", on_terminal("status", env=daemon.env, columns=columns).out).splitlines()
+        assert max(map(len, seen)) <= columns
+        assert sum(line.endswith("…") for line in seen) >= 2
+        plain = daemon.cli("status").out
+        assert f"{name}: " in plain
+        assert "…" not in plain
+
+
+@pytest.mark.parametrize("command", ["", *COMMAND_NAMES])
 def test_help_fits_the_terminal_too(samples: Daemon, command: str) -> None:
     words = [command, "--help"] if command else ["--help"]
     done = outboard(*words, env=samples.env)
