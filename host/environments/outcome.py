@@ -14,7 +14,7 @@ FIX = (
     "or the way to the package index, then outboard restart"
 )
 
-_ERROR = re.compile(r"^(?:error|fatal)\b", re.IGNORECASE)
+_ERROR = re.compile(r"^(?:error|fatal|cause)\b", re.IGNORECASE)
 _FRAME = re.compile(r"^[^\w\[(<\"'`-]+")  # uv draws, and uses no letters for it
 
 
