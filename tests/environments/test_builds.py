@@ -191,3 +191,26 @@ async def test_a_folder_that_cannot_be_written_is_a_reason_to_wait(
         failed = await until_failed(events)
         assert failed.state == "waiting"
         assert "Not a directory" in failed.reason
+
+
+async def test_each_failure_in_a_row_doubles_the_wait_and_a_stop_ends_the_count(
+    tmp_path: Path, pip: Path
+) -> None:
+    host = make_host(tmp_path, write_dependent(tmp_path, "one", "no-such-thing"))
+    events = Events(host)
+
+    def wait_s() -> float:
+        return host.status("one").plugins[0].next_start_in_s or 0.0
+
+    async with host:
+        await until_failed(events)
+        assert 25 < wait_s() <= 30
+        with pytest.raises(PluginUnavailable):
+            await host.restart("one")
+        await until_failed(events)
+        assert 55 < wait_s() <= 60
+        await host.stop("one")
+        with pytest.raises(PluginUnavailable):
+            await host.start("one")
+        await until_failed(events)
+        assert 25 < wait_s() <= 30
