@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
+import plugin_sdk
+import protocol
 from host import PluginUnavailable
+from host.environments import build
+from host.environments.recipe import Toolchain, build_environment, python_of, recipe
 from tests.support.dependents import (
+    BUILT_S,
     HangingInstaller,
     environments,
     until_failed,
@@ -214,3 +221,50 @@ async def test_each_failure_in_a_row_doubles_the_wait_and_a_stop_ends_the_count(
             await host.start("one")
         await until_failed(events)
         assert 25 < wait_s() <= 30
+
+
+async def test_two_are_built_at_once_and_no_more(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = tmp_path / "counts"
+    at_it = tmp_path / "at-it"
+    at_it.mkdir()
+    program = tmp_path / "bin" / "uv"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!/bin/sh\ntouch {at_it}/$$\nsleep 0.3\nls {at_it} | wc -l >> {counts}\nrm {at_it}/$$\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    plugins = [write_dependent(tmp_path, f"p{number}", f"shade=={number}") for number in range(5)]
+    host = make_host(tmp_path, *plugins)
+    events = Events(host)
+    async with host:
+        for _ in plugins:
+            await until_failed(events)
+    assert sorted({int(count) for count in counts.read_text().split()}) in ([2], [1, 2])
+
+
+async def test_a_host_without_uv_and_without_pip_builds_with_a_pip_in_the_environment(
+    tmp_path: Path, pip: Path
+) -> None:
+    package = str(Path(plugin_sdk.__file__).parent)
+    tools = Toolchain(
+        python=sys.executable,
+        python_tag="",
+        outboard="",
+        ours={"plugin_sdk": package, "protocol": str(Path(protocol.__file__).parent)},
+        spare={"msgspec": str(Path(msgspec.__file__).parent)},
+    )
+    made = recipe(str(tmp_path / "environments"), ["shade==1.0"], tools, uv=None, has_pip=False)
+    command = [sys.executable, "-I", build.__file__]
+    told = build_environment(os.environ) | {"OUTBOARD_BUILD": msgspec.json.encode(made).decode()}
+    with anyio.fail_after(BUILT_S):
+        process = await anyio.open_process(command, env=told)
+        async with process:
+            await process.wait()
+        assert process.returncode == 0
+        ran = await anyio.run_process(
+            [python_of(made.folder), "-P", "-c", "import shade, plugin_sdk; print(shade)"]
+        )
+    assert made.folder in ran.stdout.decode()
