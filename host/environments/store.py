@@ -74,8 +74,7 @@ class Environments:
     def folder(self, dependencies: Sequence[str]) -> str | None:
         """The environment for `dependencies`, if it is there and whole."""
         folder = folder_of(self._root, dependencies, _toolchain())
-        whole = os.path.exists(os.path.join(folder, MARKER)) and os.access(python_of(folder), os.X_OK)
-        return folder if whole else None
+        return folder if _is_whole(folder) else None
 
     def build(self, plugin: str, dependencies: Sequence[str], on_end: OnEnd) -> str:
         """Has it built, or joins who is at it already; says what is being done.
@@ -146,7 +145,7 @@ class Environments:
         try:
             with anyio.move_on_after(self._timeout_s):
                 await child.exited.wait()
-            in_time = child.exit is not None
+            in_time = child.exit is not None  # before we see to it
         finally:
             child.kill()
             with anyio.move_on_after(REAP_S, shield=True):
@@ -154,13 +153,18 @@ class Environments:
             stderr.close()
             os.close(child.stdin_fd)  # the lifeline
             os.close(child.stdout_fd)
-        if in_time and child.exit is not None and child.exit.is_clean:
+        if child.exit is not None and child.exit.is_clean and _is_whole(wanted.folder):
             return None
         lines = list(stderr.tail)
         if not in_time:
             text = f"not built in {self._timeout_s:g} s (host.environment_timeout); the last line: "
             return Failure(text=text + (telling_line(lines) or "none"), lines=lines)
         return Failure(text=telling_line(lines) or f"the build ended: {child.exit}", lines=lines)
+
+
+def _is_whole(folder: str) -> bool:
+    """Also whether its Python is there, which is a link to one that may have been removed."""
+    return os.path.exists(os.path.join(folder, MARKER)) and os.access(python_of(folder), os.X_OK)
 
 
 def _toolchain() -> Toolchain:
