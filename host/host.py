@@ -28,6 +28,7 @@ import protocol
 from host import errors
 from host.config.load import load_config
 from host.config.places import user_places
+from host.environments.store import Environments
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
 from host.observability.lag import LoopLag
@@ -58,6 +59,7 @@ class Host:
     `data_dir`: where each plugin's own folder is made. `state_file`: where it is kept which plugins are
     disabled, removed, added or quarantined, for the next host; without it nothing is kept.
     `extension_points`: what `hook` asks of many plugins at once.
+    `cache_dir`: where the environments of plugins with dependencies are built; hosts may share it.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -71,11 +73,14 @@ class Host:
         data_dir: _Path | None = None,
         state_file: _Path | None = None,
         extension_points: Sequence[ExtensionPoint] = (),
+        cache_dir: _Path | None = None,
     ) -> None:
         self._config_file = Path(config) if config is not None else None
         self._folders = [Path(folder) for folder in plugins]
         self._state_file = Path(state_file) if state_file is not None else None
-        self._data_root = str(data_dir or user_places(os.environ, os.getuid()).data)
+        usual = user_places(os.environ, os.getuid())
+        self._data_root = str(data_dir or usual.data)
+        self._environments_root = os.path.join(os.path.abspath(cache_dir or usual.cache), "environments")
         self._extension_points = tuple(extension_points)
         self._bus = Bus()
         self._usage = UsageSampler()
@@ -108,9 +113,13 @@ class Host:
             ) from None
         self._was_entered = True
         self._deadlines = Deadlines(self._driver)
+        environments = Environments(
+            self._environments_root, self._driver, timeout_s=config.host.environment_timeout
+        )
         around = Surroundings(
             driver=self._driver,
             deadlines=self._deadlines,
+            environments=environments,
             starts=anyio.CapacityLimiter(config.host.max_starts or 2 * (os.cpu_count() or 1)),
             instance=uuid.uuid4().hex[:8],
             data_root=self._data_root,
@@ -126,6 +135,7 @@ class Host:
         try:
             with anyio.CancelScope(shield=True):  # or entering in a cancelled scope would hang
                 supervision = await self._tasks.start(tree.run)
+                await supervision.start(environments.run)
             supervision.start_soon(self._usage.run, lambda: tree.pids)
             supervision.start_soon(self._lag.run)
             await tree.populate()

@@ -32,6 +32,12 @@ class HostTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """Where the daemon answers over HTTP; 0 is any free port, None is nowhere."""
     metrics_address: Literal["127.0.0.1", "::1"] = "127.0.0.1"
     """This machine alone: what is told there is not for the network, and nobody is asked who they are."""
+    environment_timeout: Duration = Duration(600)
+    """How long the environment of a plugin with dependencies may take to build."""
+
+    def __post_init__(self) -> None:
+        if not self.environment_timeout > 0:
+            raise ValueError("`environment_timeout` must be longer than 0 s")
 
 
 class Defaults(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -118,6 +118,7 @@ class _Daemon:
             config=options.config,
             plugins=options.plugins,
             data_dir=places(*whose).data,
+            cache_dir=places(*whose).cache,
             state_file=state_file(*whose, place.path),
         )
         self._host.mode = "daemon"

@@ -18,6 +18,7 @@ import msgspec
 from host.config.lines import KeyPath
 from host.config.problems import FileProblem, by_line
 from host.config.read import Document, parse_toml, read_text
+from host.discovery.dependencies import requirement_fault
 from host.discovery.python_versions import admits
 from host.discovery.script import OUTBOARD, ScriptBlock, script_blocks
 from protocol.manifest import Manifest
@@ -120,6 +121,7 @@ def _problems_anywhere(document: Document, plugin: KeyPath, run: KeyPath) -> lis
             )
         )
     problems += _problems_of_requires_python(document, (*run, "requires-python"))
+    problems += _problems_of_dependencies(document, (*run, "dependencies"))
     settings = (*plugin, "settings") if plugin == OUTBOARD else ("settings",)
     problems += [
         document.problem(path, "neither nan nor inf can reach a plugin: JSON has no such number")
@@ -139,6 +141,18 @@ def _problems_of_requires_python(document: Document, path: KeyPath) -> list[File
     except ValueError as error:
         return [document.problem(path, str(error))]
     return [document.problem(path, f"{specifier!r} excludes the Python that runs here, {running}")]
+
+
+def _problems_of_dependencies(document: Document, path: KeyPath) -> list[FileProblem]:
+    listed = document.at(path)
+    if not isinstance(listed, list):
+        return []
+    hint = 'write a name and what its version may be, like "markdown-it-py==2.2.0"'
+    return [
+        document.problem((*path, f"[{index}]"), fault, hint)
+        for index, text in enumerate(listed)
+        if isinstance(text, str) and (fault := requirement_fault(text)) is not None
+    ]
 
 
 def _problems_of_python(document: Document, folder: str) -> list[FileProblem]:

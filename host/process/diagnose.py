@@ -52,7 +52,8 @@ def missing_module(line: str, *, runs_sdk: bool = True) -> Diagnosis | None:
     module = missing.group(1).split(".")[0]
     fix = "install it where the plugin's own interpreter finds it"
     if runs_sdk:
-        fix = f'add the package that has it to [run] in plugin.toml: dependencies = ["{module}"]'
+        where = "[run] of plugin.toml, or the script block"
+        fix = f'list the package that has it in {where}: dependencies = ["{module}"]; then outboard reload'
     return Diagnosis("missing-module", f"module `{module}` is missing", fix)
 
 

@@ -38,9 +38,18 @@ class CannotLaunch(Exception):
 
 
 def launch_spec(
-    candidate: Candidate, policy: PluginPolicy, *, instance: str, data_dir: str, inherited: Mapping[str, str]
+    candidate: Candidate,
+    policy: PluginPolicy,
+    *,
+    instance: str,
+    data_dir: str,
+    inherited: Mapping[str, str],
+    own_environment: str | None = None,
 ) -> LaunchSpec:
-    """How to start `candidate`. Raises `CannotLaunch`."""
+    """How to start `candidate`. Raises `CannotLaunch`.
+
+    `own_environment` is the folder of the virtual environment that has its dependencies, if it has any.
+    """
     run = candidate.manifest.run
     environment = {name: inherited[name] for name in INHERITED if name in inherited}
     environment.update({name: value for name, value in inherited.items() if name.startswith("LC_")})
@@ -51,15 +60,14 @@ def launch_spec(
         OUTBOARD_RLIMITS=_rlimits(policy),
         PYTHONUTF8="1",
     )
-    if run.dependencies:
-        raise CannotLaunch(
-            f"environment: it asks for {', '.join(run.dependencies)}, and this version builds no "
-            "environments: install them yourself, name that interpreter in [run] command, and list none",
-            kind="environment",
-        )
+    python = sys.executable
+    if own_environment is not None:
+        programs = os.path.join(own_environment, "bin")
+        python = os.path.join(programs, "python")
+        environment["PATH"] = os.pathsep.join(filter(None, (programs, environment.get("PATH"))))
     if run.python is not None:
         # -P: no folder of the author's on the path before our own modules are loaded.
-        argv = [sys.executable, "-P", "-m", "plugin_sdk", "run", run.python]
+        argv = [python, "-P", "-m", "plugin_sdk", "run", run.python]
         return LaunchSpec(argv, candidate.folder, environment)
     assert run.command is not None
     program = _find(run.command[0], candidate.folder, environment.get("PATH"))

@@ -17,6 +17,8 @@ import msgspec
 
 from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
+from host.environments.outcome import Failure
+from host.environments.store import Environments
 from host.observability.metrics import PluginStats
 from host.process import handshake
 from host.process.deadlines import Deadlines
@@ -32,7 +34,14 @@ from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
 from host.supervision import machine
 from host.supervision.health import wait_unresponsive
-from host.supervision.verdict import Verdict, event_of, from_exit, refused_to_start
+from host.supervision.verdict import (
+    Verdict,
+    environment_being_built,
+    environment_failed,
+    event_of,
+    from_exit,
+    refused_to_start,
+)
 from host.supervision.voice import OnLog, Voice
 from protocol.errors import Refusal, Refused, RpcError
 from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
@@ -54,6 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     driver: Driver
     deadlines: Deadlines
+    environments: Environments
     starts: anyio.CapacityLimiter
     """How many may start at once."""
     instance: str
@@ -143,9 +153,14 @@ class Generation:
 
     async def _start(self) -> Verdict | None:
         """Up to running: None, also if a stop was asked for meanwhile. Else why not, with the child gone."""
+        dependencies = self._candidate.manifest.run.dependencies
+        environment = self._around.environments.folder(dependencies) if dependencies else None
+        if dependencies and environment is None:
+            builds = self._around.environments
+            return environment_being_built(builds.build(self.name, dependencies, self._environment_ended))
         try:
             self._oom_kills = oom_kills()
-            self.child = spawn(self._launch_spec(), self._around.driver)
+            self.child = spawn(self._launch_spec(environment), self._around.driver)
         except CannotLaunch as problem:
             return Verdict(
                 becomes=machine.NotNow,
@@ -209,7 +224,14 @@ class Generation:
             await self._kill_and_reap()
         return verdict
 
-    def _launch_spec(self) -> LaunchSpec:
+    def _environment_ended(self, failure: Failure | None) -> None:
+        """Comes when this generation is long over; the machine takes it while nothing else has happened."""
+        if failure is None:
+            self._post(machine.Cleared(self.number, "its environment is built"))
+        else:
+            self._post(self._last_word(environment_failed(failure)))
+
+    def _launch_spec(self, environment: str | None) -> LaunchSpec:
         around = self._around
         self._data_dir = os.path.join(around.data_root, self.name)
         os.makedirs(self._data_dir, mode=0o700, exist_ok=True)
@@ -219,6 +241,7 @@ class Generation:
             instance=f"{around.instance}:{self.name}:{self.number}",
             data_dir=self._data_dir,
             inherited=os.environ,
+            own_environment=environment,
         )
 
     def _open_link(self, child: Child) -> Link:

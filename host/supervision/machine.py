@@ -78,12 +78,22 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class NotNow(msgspec.Struct, frozen=True):
-    """It cannot start as things are; nobody's crash. Tried again in `retry_after_s`."""
+    """It cannot start as things are; nobody's crash. Tried again in `retry_after_s`; None: when `Cleared`.
+
+    Also while it waits: what it waits for will not come so soon.
+    """
 
     generation: int
     reason: str
-    retry_after_s: float = 5.0
+    retry_after_s: float | None = 5.0
     cause: Cause | None = None
+
+
+class Cleared(msgspec.Struct, frozen=True):
+    """What it waits for is there."""
+
+    generation: int
+    reason: str
 
 
 class Unfit(msgspec.Struct, frozen=True):
@@ -105,7 +115,7 @@ class Ended(msgspec.Struct, frozen=True):
     cause: Cause | None = None
 
 
-Event = Start | Stop | Enable | Woke | Started | NotNow | Unfit | Ended
+Event = Start | Stop | Enable | Woke | Started | NotNow | Cleared | Unfit | Ended
 
 
 # -- commands ------------------------------------------------------------------------------------
@@ -202,8 +212,14 @@ def _proven(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
 
 
 def _not_now(life: Life, event: NotNow, now: float, policy: PluginPolicy) -> Step:
+    if event.retry_after_s is None:
+        return _enter(life, State.WAITING, event.reason, now), []
     at = now + event.retry_after_s
     return _enter(life, State.WAITING, event.reason, now, next_start_at=at), [WakeAt(at)]
+
+
+def _cleared(life: Life, event: Cleared, now: float, policy: PluginPolicy) -> Step:
+    return _begin(life, event.reason, now)
 
 
 def _unfit(life: Life, event: Unfit, now: float, policy: PluginPolicy) -> Step:
@@ -288,6 +304,8 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.FAILED, Start): _start,
     (State.QUARANTINED, Start): _release,
     (State.WAITING, Woke): _wake,
+    (State.WAITING, NotNow): _not_now,
+    (State.WAITING, Cleared): _cleared,
     (State.BACKOFF, Woke): _wake,
     (State.QUARANTINED, Woke): _probe,
     (State.DEGRADED, Woke): _proven,

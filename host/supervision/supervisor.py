@@ -192,8 +192,12 @@ class Supervisor:
                 for command in commands:
                     self._do(command, tasks)
                 self._events.popleft()
-                if self.life.state is not before.state or self.life.generation != before.generation:
-                    self._announce(before, getattr(event, "cause", None))
+                cause = getattr(event, "cause", None) if self.life is not before else None
+                entered = self.life.state is not before.state or self.life.generation != before.generation
+                if entered or cause is not None:  # a new reason to wait is news too
+                    self._announce(before, cause)
+                if entered and self.life.state in AT_REST:
+                    self._around.environments.leave(self.name)
                 self._changed.set()
                 self._changed = anyio.Event()
 

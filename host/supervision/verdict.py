@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from host.environments.outcome import Failure
 from host.observability.causes import Cause, Kind
 from host.process.diagnose import Diagnosis, missing_module
 from host.process.exits import Exit
@@ -32,10 +33,11 @@ class Verdict(msgspec.Struct, kw_only=True):
     text: str
     fix: str | None = None
     becomes: type[machine.Ended | machine.Unfit | machine.NotNow] = machine.Ended
-    retry_after_s: float = 5.0
+    retry_after_s: float | None = 5.0
+    """None: once what it waits for is there."""
     is_clean: bool = False
     traceback: list[str] = []
-    """What the plugin said of it in an error reply, for want of lines on stderr."""
+    """What was said of it elsewhere than on its stderr: in an error reply, or by an installer."""
 
 
 def from_exit(exit: Exit | None, found: Diagnosis) -> Verdict:
@@ -70,6 +72,22 @@ def refused_to_start(error: RpcError) -> Verdict | None:
     return Verdict(becomes=machine.NotNow, kind="not-ready", text=text, retry_after_s=retry_after_s)
 
 
+def environment_being_built(summary: str) -> Verdict:
+    text = f"environment: building ({summary})"
+    return Verdict(becomes=machine.NotNow, kind="environment", text=text, retry_after_s=None)
+
+
+def environment_failed(failure: Failure) -> Verdict:
+    return Verdict(
+        becomes=machine.NotNow,
+        kind="environment",
+        text=f"environment: {failure.text}",
+        fix=failure.fix,
+        retry_after_s=failure.retry_after_s,
+        traceback=failure.lines,
+    )
+
+
 def event_of(
     verdict: Verdict,
     *,
@@ -82,6 +100,8 @@ def event_of(
 ) -> machine.Event:
     """The last word of a generation, with the whole cause. What is a plugin's text in it is harmless."""
     reason = one_line(verdict.text)
+    if verdict.retry_after_s is None:
+        return machine.NotNow(generation, reason, None)  # nothing has gone wrong, so there is no cause
     lines = [*stderr, *(printable(line.encode(errors="replace")) for line in verdict.traceback)]
     cause = Cause(
         kind=verdict.kind,

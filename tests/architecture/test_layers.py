@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = [
-    *("__init__", "__main__", "cli", "control", "blocking", "host", "routing", "supervision", "process"),
-    *("discovery", "config", "observability", "errors"),
+    *("__init__", "__main__", "cli", "control", "blocking", "host", "routing", "supervision"),
+    *("environments", "process", "discovery", "config", "observability", "errors"),
 ]
 """Of the package `host`, from top to bottom."""
 PURE = {"time", "asyncio", "logging", "os", "threading", "anyio", "host", "plugin_sdk"}

@@ -59,6 +59,11 @@ def test_all_problems_come_at_once_each_with_its_line_and_what_stands_there(tmp_
     ]
 
 
+def test_no_time_at_all_to_build_an_environment_is_a_problem(tmp_path: Path) -> None:
+    path = write(tmp_path, '[host]\nenvironment_timeout = "0s"\n', "outboard.toml")
+    assert "environment_timeout" in str(the_problem(path, HostConfig))
+
+
 def test_a_missing_table_has_no_line(tmp_path: Path) -> None:
     problem = the_problem(write(tmp_path, '[plugin]\nname = "a"\nversion = "1"\n'))
     assert (problem.line, problem.key) == (None, "run")

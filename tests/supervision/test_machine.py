@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from host.config.effective import PluginPolicy
 from host.supervision import machine
-from host.supervision.machine import Enable, Ended, Life, NotNow, Start, Started, Stop, Unfit, Woke
+from host.supervision.machine import Cleared, Enable, Ended, Life, NotNow, Start, Started, Stop, Unfit, Woke
 from host.supervision.states import AT_REST, LIVE, SERVING, State
 from tests.support.fake_clock import FakeClock
 
@@ -87,6 +87,8 @@ def act(world: World, action: tuple[Any, ...]) -> None:
         world.sleep(*arguments)
     elif kind == "woke":
         world.feed(Woke())
+    elif kind == "cleared":
+        world.feed(Cleared(generation, "there"))
     elif world.live is None:
         return
     elif kind == "started":
@@ -95,14 +97,15 @@ def act(world: World, action: tuple[Any, ...]) -> None:
     elif kind == "ended":
         world.end(clean=arguments[0], luck=arguments[1])
     elif world.life.state not in SERVING:
-        world.say(NotNow(generation, "no", 3.0) if kind == "not_now" else Unfit(generation, "no"))
+        world.say(Unfit(generation, "no") if kind == "unfit" else NotNow(generation, "no", *arguments))
 
 
 actions = st.one_of(
     st.tuples(st.just("ask"), st.sampled_from(WORDS)),
     st.tuples(st.just("sleep"), st.floats(0, 400)),
     st.tuples(st.just("ended"), st.booleans(), st.floats(0, 1)),
-    st.sampled_from([("woke",), ("started",), ("started",), ("not_now",), ("unfit",)]),
+    st.sampled_from([("woke",), ("started",), ("started",), ("unfit",), ("cleared",)]),
+    st.sampled_from([("not_now", 3.0), ("not_now", None)]),
 )
 policies = st.builds(
     PluginPolicy,
@@ -316,6 +319,44 @@ def test_waiting_is_not_a_crash() -> None:
         world.sleep(3.0)
     assert world.life.crashes == 0
     assert world.life.history == machine.History()
+
+
+def test_what_waits_for_something_under_way_starts_when_that_is_there_and_not_before() -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.say(NotNow(1, "it is being built", None))
+    assert world.life.state is State.WAITING
+    assert world.life.next_start_at is None
+    world.sleep(100_000)
+    assert world.life.generation == 1
+    world.feed(Cleared(1, "built"))
+    assert world.life.state is State.STARTING
+    world.feed(Cleared(1, "built"))
+    assert world.life.generation == 2
+
+
+def test_what_it_waits_for_may_come_to_nothing() -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.say(NotNow(1, "it is being built", None))
+    world.feed(NotNow(1, "it cannot be built", 30.0))
+    assert world.life.state is State.WAITING
+    assert world.life.reason == "it cannot be built"
+    world.sleep(30.0)
+    assert world.life.state is State.STARTING
+    assert world.life.crashes == 0
+
+
+@pytest.mark.parametrize("word", [Stop("halt"), BAN, ANEW, Start("go")])
+def test_nobody_is_started_by_news_for_an_earlier_wait(word: Start | Stop) -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.say(NotNow(1, "it is being built", None))
+    world.ask(word)
+    before = world.life
+    world.feed(Cleared(1, "built"))
+    world.feed(NotNow(1, "it cannot be built", 30.0))
+    assert world.life is before
 
 
 def test_a_timer_that_fires_early_is_set_again() -> None:
