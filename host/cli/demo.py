@@ -62,16 +62,17 @@ def _show(socket: str, daemon: subprocess.Popen[bytes]) -> None:
 
     _say("the documents that ship with text_tools, one call each")
     documents = _call(socket, "text_tools", "documents")
-    has_node = _state(socket, "wordcount")["state"] == "running"
     for document in documents:
         summary = _call(socket, "text_tools", "summary", name=document["name"], sentences=1)
         click.echo(f"  {document['name']:<22} {document['words']:>5} words  {_first_line(summary)}")
-    if has_node:
-        text = Path(sample_plugins.__file__).with_name("text_tools").joinpath("documents", "ships_log.txt")
-        counted = _call(socket, "wordcount", "count", text=text.read_text(encoding="utf-8"))
-        click.echo(f"  ships_log.txt, by wordcount, in Node and without an SDK:\n    {json.dumps(counted)}")
-    else:
-        click.echo(f"  wordcount is waiting: {_state(socket, 'wordcount')['reason']}")
+
+    _say("the same log in other languages, whose plugins have no SDK")
+    text = Path(sample_plugins.__file__).with_name("text_tools").joinpath("documents", "ships_log.txt")
+    log = text.read_text(encoding="utf-8")
+    if _runs(socket, "wordcount"):
+        click.echo(f"  wordcount, in JavaScript: {json.dumps(_call(socket, 'wordcount', 'count', text=log))}")
+    if _runs(socket, "rot13"):
+        click.echo(f"  rot13, in Perl: {_call(socket, 'rot13', 'encode', text=log.splitlines()[0])}")
 
     _say("kill -9 the process of text_tools, and call it until it answers")
     before = _state(socket, "text_tools")
@@ -129,6 +130,14 @@ def _call_until_back(socket: str, ends_at: float) -> int:
 def _state(socket: str, name: str) -> Any:
     with Client(socket) as client:
         return msgspec.json.decode(client.ask("status", {"name": name}))["plugins"][0]
+
+
+def _runs(socket: str, name: str) -> bool:
+    """Whether there is what the plugin is written in; says so if not."""
+    seen = _state(socket, name)
+    if seen["state"] != "running":
+        click.echo(f"  {name} is {seen['state']}: {seen['reason']}")
+    return bool(seen["state"] == "running")
 
 
 def _first_line(summary: Any) -> str:
