@@ -68,13 +68,17 @@ class Debouncer:
         self._places: dict[str, _Place] = {}
 
     def see(self, glance: Glance, now: float) -> None:
-        """A place in a folder that is hidden is taken to be as it was."""
+        """A place in a folder that is hidden is as it was, and not at rest: who knows what happens there."""
         for path, stamp in glance.stamps.items():
             if path not in self._places:
                 self._places[path] = _Place(stamp, now, stamp, now)
             self._take(self._places[path], stamp, now)
+        hidden = tuple(f"{folder}/" for folder in glance.hidden)
         for path, place in list(self._places.items()):
-            if path in glance.stamps or path.startswith(tuple(f"{folder}/" for folder in glance.hidden)):
+            if path in glance.stamps:
+                continue
+            if path.startswith(hidden):
+                place.since = now
                 continue
             self._take(place, None, now)
             if place.is_settled and now - place.acted_at > 2 * HELD_MOST_S:
@@ -124,7 +128,7 @@ class Debouncer:
                 left_s = place.free_at - now
                 told[path] = f"it changes again at once, {place.streak} times by now; next in {left_s:.0f} s"
             elif now - place.since < debounce_s and now - place.unsettled_since >= RESTLESS_S:
-                told[path] = f"its files have kept changing for {RESTLESS_S:g} s"
+                told[path] = f"its files have not been at rest for {RESTLESS_S:g} s"
             else:
                 continue
             place.is_told = True

@@ -50,7 +50,7 @@ class Eyes:
         for problem in problems:
             path = os.path.abspath(problem.file)
             stamps[path] = {str(problem): ()}  # so that its end is a change
-            if os.path.isdir(path):
+            if not _is_gone(path):
                 hidden.append(path)
         for path in map(os.path.abspath, paths):
             if path not in stamps and (own := file_stamp(path)) is not None:
@@ -83,6 +83,17 @@ def file_stamp(path: str) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def _is_gone(path: str) -> bool:
+    """Whether nothing is there, as against not being let in, or a disk that fails."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def changed_code(before: Stamp | None, after: Stamp | None) -> str | None:

@@ -106,6 +106,16 @@ def test_what_cannot_be_seen_has_not_gone(disk: Disk) -> None:
     assert disk.look(9) == {A}
 
 
+def test_what_seemed_to_go_just_before_it_was_hidden_has_not_gone(disk: Disk) -> None:
+    del disk.versions[A]
+    disk.look()
+    disk.hidden = ("/plugins",)
+    assert disk.look(0.1) == disk.look(9) == set()
+    disk.hidden = ()
+    disk.versions[A] = 1
+    assert disk.look(0.1) == disk.look(9) == set()
+
+
 def test_a_place_that_changes_after_every_time_waits_longer_and_longer_and_says_so_once(disk: Disk) -> None:
     waits = []
     for version in range(2, 14):

@@ -284,12 +284,13 @@ async def test_a_folder_that_comes_later_goes_as_a_whole_and_comes_back(place: P
         await place.events.state("a", "running")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 async def test_a_folder_that_cannot_be_listed_keeps_its_plugins(place: Place) -> None:
     place.plugin("a")
     async with place.host as host:
         place.folder.chmod(0)
         try:
+            if os.access(place.folder, os.R_OK):
+                pytest.skip("this user may read everything")
             await place.events.until(is_problem)
             assert host.status("a").plugins[0].state == "running"
         finally:
