@@ -75,16 +75,17 @@ def _show(
 
     say(_heading("the documents that ship with text_tools, one call each", as_json))
     documents = _call(socket, "text_tools", "documents")
-    has_node = _state(socket, "wordcount")["state"] == "running"
     for document in documents:
         summary = _call(socket, "text_tools", "summary", name=document["name"], sentences=1)
         say(f"  {document['name']:<22} {document['words']:>5} words  {_first_line(summary)}")
-    if has_node:
-        text = Path(sample_plugins.__file__).with_name("text_tools").joinpath("documents", "ships_log.txt")
-        counted = _call(socket, "wordcount", "count", text=text.read_text(encoding="utf-8"))
-        say(f"  ships_log.txt, by wordcount, in Node and without an SDK:\n    {json.dumps(counted)}")
-    else:
-        say(f"  wordcount is waiting: {_state(socket, 'wordcount')['reason']}")
+
+    say(_heading("the same log in other languages, whose plugins have no SDK", as_json))
+    text = Path(sample_plugins.__file__).with_name("text_tools").joinpath("documents", "ships_log.txt")
+    log = text.read_text(encoding="utf-8")
+    if _runs(socket, "wordcount", say):
+        say(f"  wordcount, in JavaScript: {json.dumps(_call(socket, 'wordcount', 'count', text=log))}")
+    if _runs(socket, "rot13", say):
+        say(f"  rot13, in Perl: {_call(socket, 'rot13', 'encode', text=log.splitlines()[0])}")
 
     say(_heading("kill -9 the process of text_tools, and call it until it answers", as_json))
     before = _state(socket, "text_tools")
@@ -149,6 +150,14 @@ def _call_until_back(socket: str, ends_at: float) -> int:
 def _state(socket: str, name: str) -> Any:
     with Client(socket) as client:
         return msgspec.json.decode(client.ask("status", {"name": name}))["plugins"][0]
+
+
+def _runs(socket: str, name: str, say: Callable[[str], None]) -> bool:
+    """Whether there is what the plugin is written in; says so if not."""
+    seen = _state(socket, name)
+    if seen["state"] != "running":
+        say(f"  {name} is {seen['state']}: {seen['reason']}")
+    return bool(seen["state"] == "running")
 
 
 def _first_line(summary: Any) -> str:

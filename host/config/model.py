@@ -13,7 +13,16 @@ from protocol.manifest import HealthTable, LimitsTable, RestartTable, StartTable
 from protocol.methods import is_own_name
 from protocol.units import Duration
 
-__all__ = ["Defaults", "HookMode", "HostConfig", "HostTable", "OnError", "PluginOverrides", "PointTable"]
+__all__ = [
+    "Defaults",
+    "HookMode",
+    "HostConfig",
+    "HostTable",
+    "OnError",
+    "PluginOverrides",
+    "PointTable",
+    "WatchTable",
+]
 
 HookMode = Literal["first", "collect", "pipeline", "broadcast"]
 OnError = Literal["fail", "skip", "default"]
@@ -76,6 +85,28 @@ class PointTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """JSON Schema of the params."""
 
 
+class WatchTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """[watch]: whether the host looks by itself for plugins that come, change and go."""
+
+    enabled: bool = True
+    interval: Duration = Duration(1.0)
+    """How often it looks."""
+    debounce: Duration = Duration(0.5)
+    """A plugin's files must have been left alone for so long."""
+    added: Literal["load", "announce"] = "load"
+    changed: Literal["restart", "announce"] = "restart"
+    removed: Literal["unload", "announce"] = "unload"
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"`{key}` must be from 10ms to 1h, not {getattr(self, key):g} s"
+            for key in ("interval", "debounce")
+            if not 0.01 <= getattr(self, key) <= 3600
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
 class HostConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A whole `outboard.toml`."""
 
@@ -83,6 +114,8 @@ class HostConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     defaults: Defaults = Defaults()
     plugins: dict[str, PluginOverrides] = {}
     extension_points: dict[str, PointTable] = {}
+    watch: WatchTable = WatchTable(enabled=False)
+    """A file that has the table means it; one that has not keeps the host from looking."""
 
     def __post_init__(self) -> None:
         # not a key type: msgspec would not say which of the keys is wrong

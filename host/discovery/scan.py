@@ -18,7 +18,7 @@ from host.config.read import read_text
 from host.discovery.script import OUTBOARD, declares_plugin, script_blocks
 from host.discovery.validate import MANIFEST, Candidate, load_manifest
 
-__all__ = ["Found", "scan"]
+__all__ = ["Found", "places_in", "scan"]
 
 _NEVER_PLUGINS = ("__pycache__", "node_modules")
 
@@ -39,7 +39,9 @@ def scan(folders: Sequence[Path]) -> Found:
     problems: list[FileProblem] = []
     seen: set[str] = set()  # a folder given twice, or reached by a symlink too, holds its plugins once
     for folder in folders:
-        for path in _plugins_in(folder, problems):
+        for path in places_in(folder, problems):
+            if path.suffix == ".py" and not _is_one_file_plugin(path):
+                continue
             real = os.path.realpath(path)
             if real in seen:
                 continue
@@ -55,8 +57,8 @@ def scan(folders: Sequence[Path]) -> Found:
     return Found(tuple(candidate for candidate, _ in winners.values()), tuple(problems))
 
 
-def _plugins_in(folder: Path, problems: list[FileProblem]) -> Iterator[Path]:
-    """The paths of what means to be a plugin: manifests, and one-file plugins."""
+def places_in(folder: Path, problems: list[FileProblem]) -> Iterator[Path]:
+    """The paths of what may be a plugin, told by name alone: manifests, and every `.py`."""
     try:
         names = sorted(os.listdir(folder))
     except (OSError, ValueError) as error:
@@ -70,10 +72,9 @@ def _plugins_in(folder: Path, problems: list[FileProblem]) -> Iterator[Path]:
         child = folder / name
         try:
             name.encode()
-            if name.endswith(".py") and not child.is_dir():
-                means_to_be = _is_one_file_plugin(child)
-            else:
-                means_to_be = _holds_manifest(child)
+            if not name.endswith(".py") or child.is_dir():
+                if not _holds_manifest(child):
+                    continue
                 child = child / MANIFEST
         except UnicodeEncodeError:
             shown = os.fsencode(child).decode(errors="backslashreplace")
@@ -81,8 +82,7 @@ def _plugins_in(folder: Path, problems: list[FileProblem]) -> Iterator[Path]:
         except OSError as error:
             problems.append(_unreadable(child, error))
         else:
-            if means_to_be:
-                yield child
+            yield child
 
 
 def _is_one_file_plugin(path: Path) -> bool:

@@ -7,7 +7,7 @@ are public: docs/reference/logs.md lists them.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -66,4 +66,22 @@ class PluginProblem(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"
     at: float = msgspec.field(default_factory=time.time)
 
 
-HostEvent = StateChanged | PluginLogged | CallFailed | PluginProblem
+FileChange = Literal["added", "changed", "removed"]
+Answer = Literal["load", "restart", "unload", "keep", "announce", "wait"]
+"""`keep`: it holds without a new process. `announce`: nothing, as configured. `wait`: not yet."""
+
+
+class PluginsChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="watch"):
+    """The files of a plugin came, changed or went while the host watched, and what it does about that."""
+
+    kind: FileChange
+    plugin: str | None
+    """None for files that were never seen at rest, and so never read."""
+    file: str
+    """The plugin's manifest, or the one file it is."""
+    action: Answer
+    reason: str
+    at: float = msgspec.field(default_factory=time.time)
+
+
+HostEvent = StateChanged | PluginLogged | CallFailed | PluginProblem | PluginsChanged

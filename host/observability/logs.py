@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from host.observability.bounded import Bounded
-from host.observability.events import CallFailed, HostEvent, PluginLogged, PluginProblem, StateChanged
+from host.observability.events import (
+    CallFailed,
+    HostEvent,
+    PluginLogged,
+    PluginProblem,
+    PluginsChanged,
+    StateChanged,
+)
 from host.observability.outlet import Outlet, OutletStream, write_to
 from host.observability.traceparent import trace_id_of, valid_parent
 
@@ -38,6 +45,15 @@ SETTLE_S = 0.25
 FILE_LIMIT_CHARACTERS = 8 * 1024 * 1024
 """What may wait for the disk. Nobody else is asked to keep records, so this one has patience."""
 _TROUBLE = ("backoff", "failed", "quarantined")
+_ACTIONS = {
+    "load": "it is loaded",
+    "restart": "it is restarted",
+    "unload": "it is unloaded",
+    "keep": "no new process is needed",
+    "announce": "nothing is done about it, as [watch] says",
+    "wait": "nothing is done about it yet",
+}
+"""Of what the host does about changed files."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -84,6 +100,10 @@ def line_of(event: HostEvent) -> LogLine:
             name = "call"
         case PluginProblem():
             level, message, name = "error", event.message, "problem"
+            fields.update(plugin=event.plugin)
+        case PluginsChanged():
+            level = "warning" if event.action == "wait" else "info"
+            message, name = f"{event.kind} on disk: {event.reason}; {_ACTIONS[event.action]}", "watch"
             fields.update(plugin=event.plugin)
     message = escaped(message[:MAX_MESSAGE])
     return LogLine(time=stamp(event.at), level=level, event=name, message=message, **fields)

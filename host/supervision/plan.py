@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 
@@ -29,6 +31,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_empty(self) -> bool:
         return not any((self.added, self.removed, self.restarted, self.live, self.enabled, self.disabled))
+
+    def only(self, names: Collection[str]) -> Plan:
+        """What it says of these plugins."""
+        changes = {key: [c for c in getattr(self, key) if c.name in names] for key in ("restarted", "live")}
+        others = {
+            key: [name for name in getattr(self, key) if name in names]
+            for key in ("added", "removed", "enabled", "disabled")
+        }
+        return msgspec.structs.replace(self, **changes, **others)
 
     def lines(self) -> list[str]:
         """For people, one line a change."""

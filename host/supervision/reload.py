@@ -6,6 +6,7 @@ problems are in the plan.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -35,7 +36,7 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
 def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable) -> Plan:
     """What turns `here` into what was seen. `before` is the [host] table that this host was made from."""
     wanted = seen.wanted
-    kept = {problem.file for problem in seen.problems}
+    kept = {os.path.abspath(problem.file) for problem in seen.problems}
     restarted: list[Change] = []
     live: list[Change] = []
     enabled: list[str] = []

@@ -49,12 +49,19 @@ class Sources:
         """Raises ConfigError, with every problem."""
         return load_config(self._config_file)
 
+    def folders(self, config: HostConfig) -> list[Path]:
+        """Where plugins are looked for, in order."""
+        if self._config_file is None:
+            return self._folders
+        return self._folders + [self._config_file.parent / folder for folder in config.host.plugins]
+
+    def added(self) -> list[Path]:
+        """The files of plugins that were added by hand."""
+        return [Path(file) for file in self._memory.added.values()]
+
     def look(self, config: HostConfig) -> Seen:
         """Reads files, and so blocks. Never raises."""
-        folders = list(self._folders)
-        if self._config_file is not None:
-            folders += [self._config_file.parent / folder for folder in config.host.plugins]
-        found = scan(folders)
+        found = scan(self.folders(config))
         problems = list(found.problems)
         candidates = {candidate.name: candidate for candidate in found.candidates}
         for name, file in self._memory.added.items():

@@ -19,7 +19,6 @@ from host import errors
 from host.config.effective import effective
 from host.config.model import HostConfig
 from host.config.problems import FileProblem
-from host.discovery.changed import changed_since
 from host.discovery.validate import load_manifest
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem, StateChanged
@@ -27,9 +26,11 @@ from host.supervision.generation import Surroundings
 from host.supervision.memory import Memory, Quarantine, first_life
 from host.supervision.plan import Plan
 from host.supervision.reload import Here, plan
+from host.supervision.scope import Scope
 from host.supervision.sources import Seen, Sources, Wanted
 from host.supervision.states import State
 from host.supervision.supervisor import Supervisor
+from host.supervision.watching import Watching
 
 STOP_S = 12.0
 """All plugins together, the ones that hang included."""
@@ -56,6 +57,7 @@ class SupervisorTree:
         self._config = config
         self._around = around
         self._bus = bus
+        self._watching = Watching(self._sources, self.plugins, bus, around.driver.now, self.follow)
         self._reloading = anyio.Lock()
         self._leaving = anyio.Event()
         self._is_leaving = False
@@ -81,6 +83,8 @@ class SupervisorTree:
         self._note(seen.problems)
         for wanted in seen.wanted.values():
             self._admit(wanted)
+        self._watching.configure(self._config)
+        self._tasks.start_soon(self._watching.run)
         async with anyio.create_task_group() as starting:
             for supervisor in self.plugins.values():
                 if supervisor.starts_by_itself:
@@ -147,20 +151,30 @@ class SupervisorTree:
         """
         async with self._reloading:
             config = self._sources.config()
-            seen = await anyio.to_thread.run_sync(self._sources.look, config)
-            here = await anyio.to_thread.run_sync(self._here)
-            made = plan(here, seen, before=self._config.host)
+            everything = Scope()
+            made, seen = await anyio.to_thread.run_sync(self._compare, config, everything)
             if config.extension_points != self._config.extension_points:
                 made.needs_new_host.append("extension_points")
             if dry_run:
                 return made
             self._config = config
-            await self._apply(made, seen)
-            known = set(map(str, self.problems))
-            fresh = [problem for problem in seen.problems if str(problem) not in known]
-            self.problems = [problem for problem in seen.problems if problem not in fresh]
-            self._note(fresh)
+            self._watching.configure(config)
+            async with anyio.create_task_group() as starting:
+                await self._apply(made, seen, starting)
+            self._renew_problems(seen, everything)
             return msgspec.structs.replace(made, applied=True)
+
+    async def follow(self, scope: Scope) -> None:
+        """Makes so what has changed within `scope`, without reading the configuration again.
+
+        Returns once what had to go is gone; what is started takes its time.
+        """
+        assert self._tasks is not None
+        async with self._reloading:
+            made, seen = await anyio.to_thread.run_sync(self._compare, self._config, scope)
+            if not self._is_leaving:
+                await self._apply(*scope.allowed(made, seen), self._tasks)
+                self._renew_problems(seen, scope)
 
     def switch(self, supervisor: Supervisor, *, enabled: bool) -> None:
         """Takes an operator's word, which is remembered while the configuration says otherwise."""
@@ -187,38 +201,49 @@ class SupervisorTree:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _here(self) -> dict[str, Here]:
-        """Looks at the files of every plugin's code, and so blocks."""
-        return {
+    def _compare(self, config: HostConfig, scope: Scope) -> tuple[Plan, Seen]:
+        """What would change, and what was seen. Looks at files, and so blocks."""
+        seen = scope.narrow(self._sources.look(config))
+        here = {
             name: Here(
                 candidate=supervisor.candidate,
                 policy=supervisor.policy,
                 is_wanted=supervisor.life.is_wanted,
-                changed_file=changed_since(supervisor.candidate, supervisor.spawned_at)
-                if supervisor.spawned_at is not None
-                else None,
+                changed_file=scope.changed_file(supervisor.candidate, supervisor.spawned_at),
             )
             for name, supervisor in list(self.plugins.items())
+            if scope.has(supervisor.candidate.file)
         }
+        return plan(here, seen, before=self._config.host), seen
 
-    async def _apply(self, made: Plan, seen: Seen) -> None:
+    async def _apply(self, made: Plan, seen: Seen, starting: anyio.abc.TaskGroup) -> None:
+        """Returns once what had to go is gone, and what is to start has its task in `starting`."""
         wanted = seen.wanted
-        async with anyio.create_task_group() as tasks:
+        # Somebody may have added or removed one by hand while the files were read.
+        made = made.only(self.plugins.keys() ^ set(made.added))
+        async with anyio.create_task_group() as leaving:
             for name in made.removed:
-                tasks.start_soon(self._forget, self.plugins[name], "its files are gone")
+                leaving.start_soon(self._forget, self.plugins[name], "its files are gone")
             for name, supervisor in self.plugins.items():
                 if name in wanted:
                     supervisor.reconfigure(wanted[name].candidate, wanted[name].policy)
             for change in made.restarted:
-                tasks.start_soon(self.plugins[change.name].restart, f"reloaded: {change.why}")
+                starting.start_soon(self.plugins[change.name].restart, f"reloaded: {change.why}")
             for name in made.enabled:
-                tasks.start_soon(self.plugins[name].enable, "enabled by the configuration")
+                starting.start_soon(self.plugins[name].enable, "enabled by the configuration")
             for name in made.disabled:
-                tasks.start_soon(self.plugins[name].disable, "disabled by the configuration")
+                starting.start_soon(self.plugins[name].disable, "disabled by the configuration")
             for name in made.added:
                 supervisor = self._admit(wanted[name])
                 if supervisor.starts_by_itself:
-                    tasks.start_soon(supervisor.start, "added")
+                    starting.start_soon(supervisor.start, "added")
+
+    def _renew_problems(self, seen: Seen, scope: Scope) -> None:
+        known = set(map(str, self.problems))
+        fresh = [problem for problem in seen.problems if str(problem) not in known]
+        elsewhere = [problem for problem in self.problems if not scope.has(problem.file)]
+        self.problems = elsewhere + [problem for problem in seen.problems if problem not in fresh]
+        self._note(fresh)
 
     async def _forget(self, supervisor: Supervisor, reason: str) -> None:
         await supervisor.leave(reason)

@@ -260,3 +260,25 @@ def test_a_whole_config_reads(tmp_path: Path) -> None:
     assert config.host.max_starts == 4
     assert config.plugins["hello"].settings == {"greeting": "Hi"}
     assert not config.plugins["hello"].enabled
+
+
+def test_a_watch_table_means_to_watch_and_its_absence_does_not() -> None:
+    for source, enabled in (("", False), ("[watch]\n", True), ("[watch]\nenabled = false\n", False)):
+        config, problems = read_toml("outboard.toml", HostConfig, source=source)
+        assert problems == []
+        assert config is not None
+        assert config.watch.enabled is enabled
+
+
+@pytest.mark.parametrize("value", ['"0s"', "0", '"1ms"', "-1", '"2h"', "inf", "nan", '"soon"', "true"])
+@pytest.mark.parametrize("key", ["interval", "debounce"])
+def test_nobody_looks_all_the_time_or_never(key: str, value: str) -> None:
+    _, [problem] = read_toml("outboard.toml", HostConfig, source=f"[watch]\n{key} = {value}\n")
+    assert problem.key.startswith("watch")
+    assert problem.line
+
+
+def test_every_problem_of_a_watch_table_is_told() -> None:
+    source = '[watch]\nadded = "restart"\nchanged = "load"\nremove = "unload"\n'
+    _, problems = read_toml("outboard.toml", HostConfig, source=source)
+    assert {problem.key for problem in problems} == {"watch.added", "watch.changed", "watch.remove"}

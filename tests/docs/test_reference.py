@@ -63,8 +63,9 @@ def test_the_manifest_page_lists_every_key_of_outboard_toml() -> None:
     listed = first_cells("docs/reference/manifest.md", heading="outboard.toml")
     keys = {part.split(".")[0] for part in listed} - {"key"}
     assert keys == {field.encode_name for field in msgspec.structs.fields(HostConfig)}
-    host_keys = {key for key in keys_of(HostConfig) if key.startswith("host.")}
-    assert host_keys == {part for part in listed if part.startswith("host.")}
+    for table in ("host.", "watch."):
+        table_keys = {key for key in keys_of(HostConfig) if key.startswith(table)}
+        assert table_keys == {part for part in listed if part.startswith(table)}
 
 
 def test_the_schema_file_is_current() -> None:

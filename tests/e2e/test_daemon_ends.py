@@ -42,8 +42,9 @@ def test_kill_9_of_the_daemon_leaves_no_plugin(home: Path) -> None:
         write_plugin(home / "plugins", "busy", BUSY),
         write_plugin(home / "plugins", "nap", ASYNC),
     ]
-    if shutil.which("node"):
-        plugins.append(SAMPLES / "wordcount")
+    for program, name in (("node", "wordcount"), ("perl", "rot13")):
+        if shutil.which(program):
+            plugins.append(SAMPLES / name)
     with Daemon(home, *plugins) as daemon:
         for name, method in (("busy", "spin"), ("stubborn", "spin"), ("nap", "nap")):
             begin_call(daemon, name, method)

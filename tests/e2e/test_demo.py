@@ -14,8 +14,8 @@ from tests.support.daemon import SAMPLES, Daemon, environment, on_terminal, outb
 
 
 @pytest.fixture
-def without_node(tmp_path: Path) -> str:
-    """A PATH with the few programs that a daemon and its plugins may need, and no node."""
+def bare_path(tmp_path: Path) -> str:
+    """A PATH with the few programs that a daemon and its plugins may need: no node, no perl."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for program in ("sh", "env"):
@@ -25,14 +25,17 @@ def without_node(tmp_path: Path) -> str:
     return str(folder)
 
 
-def test_wordcount_waits_for_node_and_says_so(home: Path, without_node: str) -> None:
-    with Daemon(home, SAMPLES / "wordcount", SAMPLES / "hello", env={"PATH": without_node}) as daemon:
+@pytest.mark.parametrize(("plugin", "program"), [("wordcount", "node"), ("rot13", "perl")])
+def test_a_plugin_waits_for_its_language_and_says_so(
+    home: Path, bare_path: str, plugin: str, program: str
+) -> None:
+    with Daemon(home, SAMPLES / plugin, SAMPLES / "hello", env={"PATH": bare_path}) as daemon:
         done = daemon.cli("status")
         assert done.code == 3
-        assert "wordcount: `node` is not installed, or not on the PATH" in done.out
-        assert daemon.plugin("wordcount")["state"] == "waiting"
+        assert f"{plugin}: `{program}` is not installed, or not on the PATH" in done.out
+        assert daemon.plugin(plugin)["state"] == "waiting"
         assert daemon.cli("status", "hello").code == 0
-        refused = daemon.cli("call", "wordcount", "count", "text=a", "--json")
+        refused = daemon.cli("call", plugin, "anything", "text=a", "--json")
         assert (refused.code, refused.error["data"]["state"]) == (3, "waiting")
 
 
@@ -45,20 +48,33 @@ def test_wordcount_counts(home: Path) -> None:
         assert (wrong.code, wrong.error["code"]) == (1, "OB406")
 
 
+@pytest.mark.skipif(not shutil.which("perl"), reason="needs perl")
+def test_rot13_encodes_what_people_type(home: Path) -> None:
+    with Daemon(home, SAMPLES / "rot13") as daemon:
+        assert daemon.cli("call", "rot13", "encode", "text=Grüße, 海").out == "Teüßr, 海\n"
+        assert daemon.cli("call", "rot13", "encode", "text=42").out == "42\n"
+        wrong = daemon.cli("call", "rot13", "encode", "txt=a", "--json")
+        assert (wrong.code, wrong.error["code"]) == (1, "OB406")
+        assert daemon.cli("call", "rot13", "decode", "text=a", "--json").error["code"] == "OB405"
+
+
 def test_the_demo_shows_the_main_job(home: Path) -> None:
     done = outboard("demo", env=environment(home))
     assert (done.code, done.err) == (0, "")
     assert "Hello, world." in done.out
+    assert ("wordcount, in JavaScript: {" in done.out) == bool(shutil.which("node"))
+    assert ("rot13, in Perl: " in done.out) == bool(shutil.which("perl"))
     assert re.search(r"back after \d\.\d\d s as generation 2", done.out)
     assert "gone (exit code 0)" in done.out
     assert not re.search("\x1b", done.out)
     assert not list(home.iterdir())
 
 
-def test_the_demo_does_without_node(home: Path, without_node: str) -> None:
-    done = outboard("demo", env=environment(home, PATH=without_node))
+def test_the_demo_does_bare_path(home: Path, bare_path: str) -> None:
+    done = outboard("demo", env=environment(home, PATH=bare_path))
     assert (done.code, done.err) == (0, "")
     assert "wordcount is waiting: `node` is not installed" in done.out
+    assert "rot13 is waiting: `perl` is not installed" in done.out
 
 
 def test_the_demo_fits_a_terminal(home: Path) -> None:

@@ -13,7 +13,8 @@ from host.cli.app import COMMANDS as COMMAND_NAMES
 from tests.support.daemon import SAMPLES, Daemon, on_terminal, outboard
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
-SHOWN = ["hello", "text_tools", *(["wordcount"] if shutil.which("node") else [])]
+BY_HAND = {"wordcount": "node", "rot13": "perl"}
+SHOWN = ["hello", "text_tools", *(name for name, program in BY_HAND.items() if shutil.which(program))]
 COMMANDS = [
     ["status"],
     ["logs"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,16 @@ def test_text_tools_summarises(sample: Start) -> None:
     assert "ships_log.txt" in error.data["documents"]
 
 
-# -- wordcount: the protocol by hand, in JavaScript ---------------------------------------------------
+# -- the protocol by hand, in other languages ----------------------------------------------------------
+
+BY_HAND = {"wordcount": "count", "rot13": "encode"}
+"""A method of each, which takes a text and nothing else."""
+
+
+@pytest.fixture(params=BY_HAND)
+def by_hand(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 def test_wordcount_counts(sample: Start) -> None:
@@ -108,59 +118,136 @@ def test_wordcount_counts(sample: Start) -> None:
     assert top == [{"word": "die", "count": 3}, {"word": "der", "count": 2}]
 
 
-def test_wordcount_names_every_problem_with_its_params(sample: Start) -> None:
-    error = error_of(sample("wordcount").begin(), "top", {"n": "two", "txt": "x"})
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("", ""),
+        ("Hello, World!", "Uryyb, Jbeyq!"),
+        ("naïve 海 😀 \x00\n\u2028", "anïir 海 😀 \x00\n\u2028"),
+        ("ünïcödé", "üaïpöqé"),
+        ("42", "42"),
+    ],
+)
+def test_rot13_rotates_letters_and_nothing_else(sample: Start, text: str, encoded: str) -> None:
+    host = sample("rot13").begin()
+    assert host.call("encode", {"text": text}) == encoded
+    assert host.call("encode", {"text": encoded}) == text
+
+
+@pytest.mark.parametrize("value", [42, 1.5, None, True, ["a"], {"a": "b"}])
+def test_rot13_takes_nothing_but_a_string_for_a_text(sample: Start, value: Any) -> None:
+    error = error_of(sample("rot13").begin(), "encode", {"text": value})
     assert error.code == ErrorCode.INVALID_PARAMS
+    assert [problem["path"] for problem in error.data] == ["$.text"]
+
+
+def test_every_problem_with_the_params_is_named(sample: Start, by_hand: str) -> None:
+    host = sample(by_hand).begin()
+    error = error_of(host, BY_HAND[by_hand], {"txt": "x", "textt": 1})
+    assert error.code == ErrorCode.INVALID_PARAMS
+    assert sorted(problem["path"] for problem in error.data) == ["$.text", "$.textt", "$.txt"]
+
+
+def test_wordcount_names_problems_of_a_second_parameter_too(sample: Start) -> None:
+    error = error_of(sample("wordcount").begin(), "top", {"n": "two", "txt": "x"})
     assert {problem["path"] for problem in error.data} == {"$.text", "$.n", "$.txt"}
 
 
-def test_wordcount_tells_its_schema(sample: Start) -> None:
-    methods = sample("wordcount").initialize()["provides"]["methods"]
-    assert {method["name"]: method["params"]["required"] for method in methods} == {
-        "count": ["text"],
-        "top": ["text"],
-    }
+def test_the_schemas_are_told(sample: Start, by_hand: str) -> None:
+    methods = sample(by_hand).initialize()["provides"]["methods"]
+    assert BY_HAND[by_hand] in {method["name"] for method in methods}
+    for method in methods:
+        assert method["params"]["required"] == ["text"]
+        assert method["params"]["additionalProperties"] is False
+        assert method["doc"]
+        assert method["result"]["type"]
 
 
-def test_wordcount_refuses_another_protocol(sample: Start) -> None:
+def test_another_protocol_is_refused(sample: Start, by_hand: str) -> None:
     with pytest.raises(RpcError) as caught:
-        sample("wordcount").initialize(protocol=[2])
+        sample(by_hand).initialize(protocol=[2])
     assert caught.value.code == ErrorCode.UNSUPPORTED_PROTOCOL
     assert caught.value.data == {"supported": [1]}
 
 
-def test_wordcount_keeps_to_the_order_of_the_lifecycle(sample: Start) -> None:
-    host = sample("wordcount")
-    host.write(frame({"id": "early", "method": "count", "params": {"text": ""}}))
+def test_the_order_of_the_lifecycle_is_kept(sample: Start, by_hand: str) -> None:
+    host = sample(by_hand)
+    call = {"method": BY_HAND[by_hand], "params": {"text": ""}}
+    host.write(frame({"id": "early"} | call))
     host.begin()
     host.call("shutdown")
-    host.write(frame({"id": "late", "method": "count", "params": {"text": ""}}))
+    assert host.call("lifecycle/ping")["in_flight"] == 0
+    host.write(frame({"id": "late"} | call))
     host.notify("exit")
     assert host.wait_exit() == 0
     host.wait_ended()
     assert host.session.counts.unknown_replies == 2
 
 
-def test_wordcount_reads_frames_however_they_are_cut_and_counts_bytes_not_characters(sample: Start) -> None:
-    host = sample("wordcount").begin()
-    call = host.session.request("count", {"text": "ü海😀"})
+def test_frames_are_read_however_they_are_cut_and_bytes_are_counted_not_characters(
+    sample: Start, by_hand: str
+) -> None:
+    host = sample(by_hand).begin()
+    method = BY_HAND[by_hand]
+    whole = host.call(method, {"text": "ü海😀"})
+    call = host.session.request(method, {"text": "ü海😀"})
     for byte in host.session.outbox.take():
         host.write(bytes([byte]))
-    assert host.result_of(call) == {"lines": 1, "words": 1, "bytes": 9}
-    calls = [host.session.request("count", {"text": "海" * n}) for n in range(100)]
+    assert host.result_of(call) == whole
+    calls = [host.session.request(method, {"text": "海" * n}) for n in range(100)]
     host.write(host.session.outbox.take(1 << 20))
-    assert [host.result_of(call)["bytes"] for call in calls] == [3 * n for n in range(100)]
+    results = [host.result_of(call) for call in calls]
+    if by_hand == "wordcount":
+        results = ["海" * (result["bytes"] // 3) for result in results]
+    assert results == ["海" * n for n in range(100)]
 
 
-def test_wordcount_answers_what_is_no_message_and_goes_on(sample: Start) -> None:
-    host = sample("wordcount").begin()
+def test_what_is_no_message_is_answered_and_life_goes_on(sample: Start, by_hand: str) -> None:
+    host = sample(by_hand).begin()
     for body in (b"{", b"null", b"[]", b'{"jsonrpc":"2.0","id":1}'):
         host.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     host.notify("$/cancelRequest", {"id": 99})
-    assert host.call("count", {"text": "a"})["words"] == 1
+    host.notify("no_such_notification")
+    assert host.call(BY_HAND[by_hand], {"text": "a"})
     assert host.session.counts.bad_replies == 4
 
 
-def test_wordcount_takes_a_megabyte(sample: Start) -> None:
+@pytest.mark.parametrize("params", [[], ["a"], [{"text": "a"}]], ids=str)
+def test_params_that_are_no_object_are_refused(sample: Start, by_hand: str, params: list[Any]) -> None:
+    error = error_of(sample(by_hand).begin(), BY_HAND[by_hand], params)
+    assert error.code == ErrorCode.INVALID_PARAMS
+
+
+def test_a_megabyte_is_taken_and_pings_are_answered_after_it(sample: Start, by_hand: str) -> None:
+    host = sample(by_hand).begin()
     text: Any = "word " * 210_000
-    assert sample("wordcount").begin().call("count", {"text": text}, timeout=10)["words"] == 210_000
+    call = host.send(BY_HAND[by_hand], {"text": text})
+    ping = host.send("lifecycle/ping")
+    result = host.result_of(call, timeout=20)
+    assert (result["words"] if by_hand == "wordcount" else result.count("jbeq")) == 210_000
+    assert host.result_of(ping)["in_flight"] == 0
+
+
+def test_rot13_answers_what_is_not_quite_a_request(sample: Start) -> None:
+    host = sample("rot13").begin()
+    bodies = (
+        b'{"jsonrpc":"2.0","id":null,"method":"encode"}',
+        b'{"jsonrpc":"2.0","id":[1],"method":"encode"}',
+        b'{"jsonrpc":"2.0","id":true,"method":"encode"}',
+        b'{"jsonrpc":"2.0","id":1,"method":7}',
+        b'{"jsonrpc":"2.0","id":1,"method":"encode","params":{"text":"\xff"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"encode","params":{"text":"\\ud800"}}',
+        b"[" * 10_000,
+    )
+    for body in bodies:
+        host.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    host.write(frame({"id": 7, "result": "a reply to nothing is not answered"}))
+    assert host.call("encode", {"text": "a"}) == "n"
+    assert host.session.counts.bad_replies == len(bodies)
+    assert host.session.counts.unknown_replies == 0
+    assert host.stderr() == ""
+
+
+def test_rot13_needs_nothing_that_does_not_come_with_perl() -> None:
+    used = re.findall(r"^use ([\w:]+)", (SAMPLES / "rot13" / "rot13.pl").read_text(), re.M)
+    assert used == ["strict", "warnings", "B", "JSON::PP"]

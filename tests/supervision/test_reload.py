@@ -233,3 +233,15 @@ async def test_an_embedded_host_without_a_state_file_writes_none(tmp_path: Path)
     async with Host(plugins=[folder], data_dir=tmp_path / "data") as host:
         await host.disable("a")
     assert sorted(os.listdir(tmp_path)) == ["data", "plugins"]
+
+
+async def test_a_folder_given_by_a_relative_path_is_no_reason_to_lose_a_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifest = write_plugin(tmp_path / "plugins", "a") / "plugin.toml"
+    async with Host(plugins=["plugins"], data_dir=tmp_path / "data") as host:
+        manifest.write_text("[plug")
+        plan = await host.reload()
+        assert (plan.removed, len(plan.problems)) == ([], 1)
+        assert host.status("a").plugins[0].state == "running"
