@@ -65,8 +65,7 @@ def completion(shell: str, as_json: bool) -> None:
     zsh:   eval "$(outboard completion zsh)"       in ~/.zshrc, after compinit
     fish:  outboard completion fish | source       in ~/.config/fish/config.fish
     """
-    from host.cli.app import app
-
+    app = click.get_current_context().find_root().command
     prepare()
     kind = get_completion_class(shell)
     assert kind is not None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import protocol
 from host.errors import OutboardError, RemoteError
 
-if TYPE_CHECKING:
-    from host.routing.tracing import Trace
+Begun = tuple[str, str | None, trace.Span]
+"""traceparent, tracestate, and the span that stands for the call."""
 
 
 class Spans:
@@ -21,7 +19,7 @@ class Spans:
         self._tracer = trace.get_tracer("outboard", protocol.__version__)
         self._w3c = TraceContextTextMapPropagator()
 
-    def begin(self, plugin: str, method: str, carried: tuple[str, str | None] | None) -> Trace | None:
+    def begin(self, plugin: str, method: str, carried: tuple[str, str | None] | None) -> Begun | None:
         """None if the program has loaded the API and set nothing up.
 
         The parent is the program's current span, else what the caller of the control socket carried.
