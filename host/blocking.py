@@ -23,6 +23,7 @@ import msgspec
 from host.errors import HostMisuse
 from host.host import Host
 from host.observability.events import HostEvent
+from host.observability.openmetrics import Measures
 from host.observability.snapshot import Status, Why
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
@@ -236,6 +237,14 @@ class BlockingHost:
     def schema_of(self, plugin: str, method: str) -> dict[str, Any] | None:
         """See `Host.schema_of`."""
         return self._do(partial(_at_once, self._host.schema_of, plugin, method))
+
+    def measures(self) -> Measures:
+        """See `Host.measures`."""
+        return self._do(partial(_at_once, self._host.measures))
+
+    def metrics(self) -> str:
+        """See `Host.metrics`."""
+        return self._do(partial(_at_once, self._host.metrics))
 
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
         """See `Host.on_event`. `subscriber` is called on the host's thread, and cannot call the host."""

@@ -94,6 +94,8 @@ def test_plugins_are_called_and_come_and_go(tmp_path: Path) -> None:
         assert host.release("late") is False
         end()
         host.remove("late")
+        assert "outboard_" in host.metrics()
+        assert list(host.measures().plugins) == ["echo"]
         assert host.reload(dry_run=True).applied is False
         pid = pid_of(host)
     assert is_gone(pid)
