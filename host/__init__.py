@@ -1,4 +1,4 @@
-"""Runs outboard plugins: inside an asyncio program (`Host`), or as a daemon (`outboard run`).
+"""Runs outboard plugins: inside a program (`Host`, `BlockingHost`), or as a daemon (`outboard run`).
 
     async with Host(plugins=["plugins/"]) as host:
         print(await host.call("hello", "greet", name="Ada"))
@@ -9,6 +9,7 @@ Importing this package configures nothing and imports next to nothing: names are
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from host.blocking import BlockingHost
     from host.errors import (
         CallCancelled,
         ConfigError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from host.routing.extension_points import ExtensionPoint
 
 __all__ = [
+    "BlockingHost",
     "CallCancelled",
     "ConfigError",
     "ContractError",
@@ -69,6 +71,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "BlockingHost": "host.blocking",
     "ExtensionPoint": "host.routing.extension_points",
     "HookOutcome": "host.routing.dispatch",
     "HookResult": "host.routing.dispatch",

@@ -1,4 +1,4 @@
-"""`Host`: plugins inside an asyncio program. A façade; every method hands on to the room that knows.
+"""`Host`: plugins inside an asyncio or trio program. A façade; every method hands on to the room that knows.
 
     async with Host(plugins=["plugins/"]) as host:
         await host.call("hello", "greet", name="Ada", timeout=1)
@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import Any
@@ -35,7 +36,7 @@ from host.observability.lag import LoopLag
 from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import HostStatus, Status, Why
 from host.process.deadlines import Deadlines
-from host.process.driver import AsyncioDriver
+from host.process.driver import current_driver
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
@@ -83,11 +84,12 @@ class Host:
         self._environments_root = os.path.join(os.path.abspath(cache_dir or usual.cache), "environments")
         self._extension_points = tuple(extension_points)
         self._bus = Bus()
-        self._usage = UsageSampler()
+        self._usage: UsageSampler
         self._lag = LoopLag()
         self._bus.subscribe(self._look_at_new_processes)
         self._started_at = time.monotonic()
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._failure: BaseException | None = None
+        self._over: anyio.Event
         self._tree: SupervisorTree | None = None
         self._router: Router | None = None
         self._hooks: Hooks | None = None
@@ -106,13 +108,15 @@ class Host:
         if wrong:
             raise errors.ConfigError(wrong)
         try:
-            self._driver = AsyncioDriver()
+            self._driver = current_driver()
         except RuntimeError:
             raise errors.HostMisuse(
-                "this version of Host runs on asyncio alone", hint="use asyncio.run(main())"
+                "a host needs asyncio or trio around it",
+                hint="use asyncio.run(main()) or trio.run(main), or BlockingHost",
             ) from None
         self._was_entered = True
         self._deadlines = Deadlines(self._driver)
+        self._usage = UsageSampler()
         environments = Environments(
             self._environments_root, self._driver, timeout_s=config.host.environment_timeout
         )
@@ -130,17 +134,14 @@ class Host:
         self._router = Router(tree.plugins, self._driver, self._bus)
         self._hooks = Hooks(points, tree.plugins, self._router, self._driver, self._bus)
         self._started_at = time.monotonic()
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
+        begun, self._over = anyio.Event(), anyio.Event()
+        self._driver.spawn(partial(self._live, tree, environments, begun))
         try:
-            with anyio.CancelScope(shield=True):  # or entering in a cancelled scope would hang
-                supervision = await self._tasks.start(tree.run)
-                await supervision.start(environments.run)
-            supervision.start_soon(self._usage.run, lambda: tree.pids)
-            supervision.start_soon(self._lag.run)
+            with anyio.CancelScope(shield=True):
+                await begun.wait()
             await tree.populate()
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
+        except BaseException:
+            await self.__aexit__(None, None, None)
             raise
         return self
 
@@ -149,21 +150,35 @@ class Host:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool | None:
-        assert self._tasks is not None
-        assert self._tree is not None
+    ) -> None:
+        tree = self._entered
         self._router = self._hooks = None
         try:
-            await self._tree.leave()
+            await tree.leave()
+        finally:  # also when it was cut short: what it has killed is to be reaped
+            self._tree = None
+            with anyio.CancelScope(shield=True):
+                await self._over.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _live(self, tree: SupervisorTree, environments: Environments, begun: anyio.Event) -> None:
+        """The host's own task. No scope of the embedder's is around it, and none of ours around the
+        embedder's body: so the host may be left in another task than the one that entered it."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                supervision = await tasks.start(tree.run)
+                await supervision.start(environments.run)
+                supervision.start_soon(self._usage.run, lambda: tree.pids)
+                supervision.start_soon(self._lag.run)
+                begun.set()
+        except Exception as error:  # our own fault: it is told to whoever leaves
+            self._failure = error
         finally:
-            tasks, self._tasks, self._tree = self._tasks, None, None
-            if not isinstance(error, anyio.get_cancelled_exc_class()):
-                kind = error = trace = None  # the body's own exception goes on as it is, not in a group
-            try:
-                swallow = await tasks.__aexit__(kind, error, trace)
-            finally:
-                self._deadlines.close()
-        return swallow
+            self._deadlines.close()
+            self._driver.close()
+            begun.set()
+            self._over.set()
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -194,9 +209,10 @@ class Host:
         self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
-        if self._router is None:
-            raise _not_running()
-        return await self._router.call(plugin, method, params, timeout)
+        router = self._router
+        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
+            raise self._misuse()
+        return await router.call(plugin, method, params, timeout)
 
     async def hook(
         self,
@@ -327,10 +343,6 @@ class Host:
         """What `measures` says, as OpenMetrics text."""
         return exposition(families(self.measures()))
 
-    def schema_of(self, plugin: str, method: str) -> dict[str, Any] | None:
-        """JSON Schema of a method's params, if the plugin has given one. Raises PluginNotFound."""
-        return next((info.params for info in self.methods_of(plugin) if info.name == method), None)
-
     def methods_of(self, plugin: str) -> list[MethodInfo]:
         """What a plugin says of its methods; nothing before it has run once. Raises PluginNotFound."""
         return self._entered.known(plugin).provides.methods
@@ -338,28 +350,34 @@ class Host:
     @property
     def hooks(self) -> Hooks:
         """The extension points, and who implements them."""
-        if self._hooks is None:
-            raise _not_running()
+        if self._hooks is None or not self._driver.is_current():
+            raise self._misuse()
         return self._hooks
 
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
-        """Calls `subscriber` with everything that happens; returns the function that ends it."""
+        """Calls `subscriber` with everything that happens; returns the function that ends it.
+
+        May be asked from anywhere, also before entering. It is called on the loop, and must not block.
+        """
         return self._bus.subscribe(subscriber)
 
     # -- inside ------------------------------------------------------------------------------------
 
     @property
     def _entered(self) -> SupervisorTree:
-        if self._tree is None:
-            raise _not_running()
+        if self._tree is None or not self._driver.is_current():
+            raise self._misuse()
         return self._tree
+
+    def _misuse(self) -> errors.HostMisuse:
+        if self._tree is None:
+            what = "this host has been left" if self._was_entered else "this host has not been entered"
+            return errors.HostMisuse(what, hint="use it inside `async with Host(...) as host:`")
+        return errors.HostMisuse(
+            "this host belongs to another event loop",
+            hint="use it from the loop and the thread that entered it; from any thread, use BlockingHost",
+        )
 
     def _look_at_new_processes(self, event: HostEvent) -> None:
         if isinstance(event, StateChanged) and event.state == State.RUNNING:
             self._usage.look_soon()
-
-
-def _not_running() -> errors.HostMisuse:
-    return errors.HostMisuse(
-        "this host is not running", hint="call it inside `async with Host(...) as host:`"
-    )

@@ -1,4 +1,4 @@
-"""For every test: the asynchronous ones run on asyncio, which is what the host runs on."""
+"""For every test: the asynchronous ones run on asyncio, unless a test or its folder says otherwise."""
 
 import pytest
 

@@ -189,7 +189,9 @@ class Commands:
     async def call(self, params: Call) -> Any:
         given: Any = params.params
         if given is msgspec.UNSET:
-            given = typed_arguments(params.arguments, self._host.schema_of(params.plugin, params.method))
+            methods = self._host.methods_of(params.plugin)
+            schema = next((info.params for info in methods if info.name == params.method), None)
+            given = typed_arguments(params.arguments, schema)
         timeout = ... if params.timeout is msgspec.UNSET else params.timeout
         with carrying(params.traceparent, params.tracestate):
             return await self._host.call_raw(params.plugin, params.method, given, timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from threading import Lock
 
 from host.observability.events import HostEvent
 
@@ -12,17 +13,23 @@ Subscriber = Callable[[HostEvent], None]
 
 
 class Bus:
-    """Synchronous: `emit` returns when every subscriber has. Subscribers must not block."""
+    """Synchronous: `emit` returns when every subscriber has. Subscribers must not block.
+
+    Subscribing and its end may come from any thread.
+    """
 
     def __init__(self) -> None:
+        self._changing = Lock()
         self._subscribers: tuple[Subscriber, ...] = ()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Returns the function that ends the subscription."""
-        self._subscribers = (*self._subscribers, subscriber)
+        with self._changing:
+            self._subscribers = (*self._subscribers, subscriber)
 
         def unsubscribe() -> None:
-            self._subscribers = tuple(other for other in self._subscribers if other is not subscriber)
+            with self._changing:
+                self._subscribers = tuple(other for other in self._subscribers if other is not subscriber)
 
         return unsubscribe
 

@@ -1,18 +1,16 @@
-"""Everything that depends on the event loop, in one place: `Driver` says what, a class a loop says how.
+"""Everything that depends on the event loop: `Driver` says what is needed, a class a loop says how.
 
 Persistent readers and a bare future a call are what make a call fast: anyio's streams and events would
-cost 8 and 3 us each. Above the link everything is plain anyio, so another loop needs another class here
-and nothing else.
+cost 8 and 3 us each. Above the link everything is plain anyio, so another loop needs another class and
+nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import sys
 import time
-from collections.abc import Awaitable, Callable
-from subprocess import Popen
-from threading import Thread
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 
@@ -29,61 +27,61 @@ class Waiter(Awaitable[Any], Protocol):
 
 
 class Driver(Protocol):
+    """Callbacks run on the loop's thread. A descriptor is either read or written, never both."""
+
     def now(self) -> float: ...
     def waiter(self) -> Waiter: ...
+    def is_current(self) -> bool:
+        """Whether the caller runs on this loop. Everything but `call_from_thread` may be used there alone."""
+
+    def spawn(self, main: Callable[[], Coroutine[Any, Any, None]]) -> Any:
+        """Runs `main`, which must not raise, in a task of its own that no scope of the caller's is around."""
+
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
     def call_soon(self, callback: Callable[[], None]) -> Any: ...
+    def call_from_thread(self, callback: Callable[[], None]) -> Any:
+        """Raises RuntimeError if the loop is gone."""
+
     def add_reader(self, fd: int, callback: Callable[[], None]) -> Any: ...
-    def remove_reader(self, fd: int) -> Any: ...
+    def remove_reader(self, fd: int) -> Any:
+        """At once: the descriptor may be closed right after. One that is not watched is no error."""
+
     def add_writer(self, fd: int, callback: Callable[[], None]) -> Any: ...
     def remove_writer(self, fd: int) -> Any: ...
-    def on_exit(
-        self, process: Popen[bytes], before_reaping: Callable[[], None], callback: Callable[[], None]
-    ) -> None: ...
+    def close(self) -> None: ...
+
+
+def current_driver() -> Driver:
+    """For the loop that runs here. Never imports trio into a program that has not. Raises RuntimeError."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        from host.process.trio_driver import TrioDriver
+
+        return TrioDriver()
+    return AsyncioDriver()
 
 
 class AsyncioDriver:
-    """For asyncio, with uvloop or without. Callbacks run on the loop's thread."""
+    """For asyncio, with uvloop or without."""
 
     def __init__(self) -> None:
-        loop = self.loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         # Bound once: each of these is on the way of every call.
         self.now = time.monotonic  # the loop's own clock, but uvloop's has whole milliseconds only
         self.waiter = loop.create_future
         self.call_at = loop.call_at
         self.call_soon = loop.call_soon
+        self.call_from_thread = loop.call_soon_threadsafe
         self.add_reader = loop.add_reader
         self.remove_reader = loop.remove_reader
         self.add_writer = loop.add_writer
         self.remove_writer = loop.remove_writer
 
-    def on_exit(
-        self, process: Popen[bytes], before_reaping: Callable[[], None], callback: Callable[[], None]
-    ) -> None:
-        """Calls back once, when the process has ended and has been reaped.
+    def is_current(self) -> bool:
+        return asyncio._get_running_loop() is self._loop
 
-        `before_reaping` is called while its pid, and so its process group, cannot be anybody else's.
-        """
-        if hasattr(os, "pidfd_open"):
-            pidfd = os.pidfd_open(process.pid)
+    def spawn(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._task = self._loop.create_task(main())  # held: the loop itself would let go of it
 
-            def ended() -> None:
-                self.loop.remove_reader(pidfd)
-                os.close(pidfd)
-                before_reaping()
-                process.poll()
-                callback()
-
-            self.loop.add_reader(pidfd, ended)
-        else:
-
-            def wait() -> None:
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-                before_reaping()
-                process.wait()
-                try:
-                    self.loop.call_soon_threadsafe(callback)
-                except RuntimeError:
-                    pass  # the loop is gone, and whoever waited with it
-
-            Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
+    def close(self) -> None:
+        """Nothing is its own: the loop is somebody else's."""

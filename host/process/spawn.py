@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from threading import Thread
 
 import anyio
 
@@ -43,7 +44,7 @@ class Child:
         """Called once, before anybody who waits for `exited` is woken."""
         self._process = process
         # What is left of its group ends with it, and while the group's number is still its own.
-        driver.on_exit(process, lambda: self._to_group(signal.SIGKILL), self._ended)
+        _on_exit(process, driver, lambda: self._to_group(signal.SIGKILL), self._ended)
 
     @property
     def exit(self) -> Exit | None:
@@ -80,6 +81,41 @@ class Child:
 
 def _nobody() -> None:
     pass
+
+
+def _on_exit(
+    process: subprocess.Popen[bytes],
+    driver: Driver,
+    before_reaping: Callable[[], None],
+    callback: Callable[[], None],
+) -> None:
+    """Calls back once, when the process has ended and has been reaped.
+
+    `before_reaping` is called while its pid, and so its process group, cannot be anybody else's.
+    """
+    if hasattr(os, "pidfd_open"):
+        pidfd = os.pidfd_open(process.pid)
+
+        def ended() -> None:
+            driver.remove_reader(pidfd)
+            os.close(pidfd)
+            before_reaping()
+            process.poll()
+            callback()
+
+        driver.add_reader(pidfd, ended)
+    else:
+
+        def wait() -> None:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            before_reaping()
+            process.wait()
+            try:
+                driver.call_from_thread(callback)
+            except RuntimeError:
+                pass  # the loop is gone, and whoever waited with it
+
+        Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
 
 
 def spawn(spec: LaunchSpec, driver: Driver) -> Child:

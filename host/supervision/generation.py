@@ -118,7 +118,7 @@ class Generation:
             self.child.kill()
 
     async def run(self) -> None:
-        """From spawn to reaped. Does not raise; a cancellation kills the child first."""
+        """From spawn to reaped. Does not raise; a cancellation kills the child, and sees it reaped."""
         try:
             await self._wait_for_slot()
             if self._stop_asked.is_set():
@@ -132,8 +132,12 @@ class Generation:
             text = f"the host's own fault: {type(error).__name__}: {error}"
             self._post(self._last_word(Verdict(kind="host-fault", text=text)))
         finally:
-            self._give_slot_back()
-            self._let_go()
+            try:
+                if self.child is not None and self.child.exit is None:  # we were cancelled, or erred
+                    await self._kill_and_reap()
+            finally:
+                self._give_slot_back()
+                self._let_go()
 
     async def _wait_for_slot(self) -> None:
         """So that a hundred plugins do not start at once. Bounded, and a stop need not wait for it."""
@@ -342,8 +346,6 @@ class Generation:
             self._stderr.drain()  # its last words, which say why
 
     def _let_go(self) -> None:
-        if self.child is not None and self.child.exit is None:
-            self.child.kill()
         if self._stderr is not None:
             self._stderr.close()
         if self.link is not None:

@@ -1,7 +1,8 @@
 """All plugins of a host: who is here, who comes and who goes.
 
-Holds the supervisors' tasks. A cancellation around the host does not reach them, because they are what
-ends the plugins in order; `leave` is their end, and takes a bounded time whatever the plugins do.
+Holds the supervisors' tasks. They run in the host's own task, where no cancellation around the host
+reaches them, because they are what ends the plugins in order; `leave` is their end, and takes a bounded
+time whatever the plugins do.
 """
 
 from __future__ import annotations
@@ -67,11 +68,10 @@ class SupervisorTree:
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[anyio.abc.TaskGroup]) -> None:
         """Holds the supervisors' tasks until `leave` is through."""
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as self._tasks:
-                task_status.started(self._tasks)
-                await self._leaving.wait()
-                self._tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as self._tasks:
+            task_status.started(self._tasks)
+            await self._leaving.wait()
+            self._tasks.cancel_scope.cancel()
 
     async def populate(self) -> None:
         """Finds the plugins, and returns once every eager one has left `starting`."""

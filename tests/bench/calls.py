@@ -13,11 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
+import trio
 import uvloop
 
-from host import Host
+from host import BlockingHost, Host
 
 ROUNDS = 7
 CALLS = 2000
@@ -72,7 +75,9 @@ async def side_by_side(host: Host) -> float:
             assert await host.call("echo", "echo", text=MESSAGE) == MESSAGE
 
     started = time.perf_counter()
-    await asyncio.gather(*(some() for _ in range(IN_FLIGHT)))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(IN_FLIGHT):
+            tasks.start_soon(some)
     return (time.perf_counter() - started) / (IN_FLIGHT * (CALLS // 16))
 
 
@@ -82,9 +87,34 @@ async def measure(folder: Path) -> tuple[float, float]:
         return await one_after_another(host), await side_by_side(host)
 
 
+def measure_blocking(folder: Path) -> tuple[float, float]:
+    def some(count: int) -> None:
+        for _ in range(count):
+            assert host.call("echo", "echo", text=MESSAGE) == MESSAGE
+
+    def timed(work: Callable[[], object], calls: int) -> float:
+        started = time.perf_counter()
+        work()
+        return (time.perf_counter() - started) / calls
+
+    with (
+        BlockingHost(plugins=[folder], data_dir=folder / "data") as host,
+        ThreadPoolExecutor(IN_FLIGHT) as pool,
+    ):
+        some(CALLS)  # warm
+        single = timed(lambda: some(CALLS), CALLS)
+        each = CALLS // 16
+        return single, timed(lambda: list(pool.map(some, [each] * IN_FLIGHT)), IN_FLIGHT * each)
+
+
 def main() -> None:
     os.sched_setaffinity(0, {0})
-    loops: dict[str, Callable[..., tuple[float, float]]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
+    loops: dict[str, Callable[[Path], tuple[float, float]]] = {
+        "asyncio": lambda folder: asyncio.run(measure(folder)),
+        "uvloop": lambda folder: uvloop.run(measure(folder)),
+        "trio": lambda folder: trio.run(measure, folder),
+        "blocking": measure_blocking,
+    }
     floor: list[float] = []
     call: dict[str, list[float]] = {name: [] for name in loops}
     many: dict[str, list[float]] = {name: [] for name in loops}
@@ -98,7 +128,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             floor.append(raw_pipe())
             for loop, run in loops.items():
-                single, crowd = run(measure(folder))
+                single, crowd = run(folder)
                 call[loop].append(single)
                 many[loop].append(crowd)
     base = statistics.median(floor)

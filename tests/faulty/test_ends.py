@@ -12,16 +12,13 @@ from pathlib import Path
 import pytest
 
 from host import PluginCrashed, PluginUnavailable
+from tests.support.loops import on_every_loop
 from tests.support.plugins import ECHO, QUICK, is_gone, settled, staged, write_plugin, write_raw_plugin
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize(
-    "anyio_backend",
-    [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})],
-    ids=["asyncio", "uvloop"],
-)
+@on_every_loop
 async def test_killed_under_a_hundred_calls_it_settles_them_all_and_is_back(tmp_path: Path) -> None:
     victim = write_plugin(tmp_path, "victim", restart=QUICK)
     async with staged(tmp_path, victim) as stage:
@@ -85,6 +82,7 @@ async def test_an_exit_with_code_zero_that_nobody_asked_for_is_a_clean_stop(tmp_
         assert caught.value.state == "stopped"
 
 
+@on_every_loop
 async def test_a_crash_loop_ends_in_quarantine_and_a_start_releases_it(tmp_path: Path) -> None:
     code = ECHO + "\nif not os.path.exists('mended'): os._exit(9)\n"
     victim = write_plugin(tmp_path, "victim", code, restart=QUICK | {"intensity": 2})
@@ -101,6 +99,7 @@ async def test_a_crash_loop_ends_in_quarantine_and_a_start_releases_it(tmp_path:
         assert await stage.host.call("victim", "echo", value=1) == 1
 
 
+@on_every_loop
 async def test_a_reply_written_just_before_the_exit_is_delivered(tmp_path: Path) -> None:
     code = "handshake()\nsend(id=receive()['id'], result='last words')\nos._exit(0)\n"
     async with staged(tmp_path, write_raw_plugin(tmp_path, "victim", code)) as stage:
@@ -152,6 +151,7 @@ async def test_a_grandchild_that_holds_the_pipe_does_not_hide_the_end(tmp_path: 
             os.kill(grandchild, signal.SIGKILL)
 
 
+@on_every_loop
 async def test_twenty_restarts_leave_nothing_behind(tmp_path: Path) -> None:
     limits = QUICK | {"intensity": 100, "backoff_min": "1ms", "backoff_max": "1ms"}
     code = "handshake()\nserve()\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from host import DeadlineExceeded, PluginCrashed, PluginUnavailable
+from tests.support.loops import on_every_loop
 from tests.support.plugins import ECHO, QUICK, is_gone, settled, staged, write_plugin, write_raw_plugin
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +33,7 @@ def stop() -> None:
 """
 
 
+@on_every_loop
 async def test_a_stopped_process_costs_its_callers_their_deadline_and_lives_on(tmp_path: Path) -> None:
     async with staged(tmp_path, write_plugin(tmp_path, "victim")) as stage:
         pid = stage.pid("victim")
@@ -77,6 +79,7 @@ async def echo(value: int) -> int:
         assert outcomes[1:] == list(range(20))
 
 
+@on_every_loop
 async def test_one_that_answers_no_pings_is_killed_with_a_reason_and_started_again(tmp_path: Path) -> None:
     victim = write_plugin(tmp_path, "victim", health=WATCHFUL, restart=QUICK)
     async with staged(tmp_path, victim) as stage:
@@ -108,6 +111,7 @@ async def test_one_whose_threads_are_all_held_shows_its_stack_before_it_is_kille
         assert any("the_culprit" in getattr(event, "message", "") for event in stage.events.seen)
 
 
+@on_every_loop
 async def test_whatever_it_hangs_in_a_plugin_is_stopped_inside_twelve_seconds(tmp_path: Path) -> None:
     """One ignores all it is told, one was stopped by a signal, one never came to its start."""
     deaf = write_plugin(tmp_path, "deaf", ECHO + DEAF, start={"stop_timeout": "100ms"})

@@ -19,6 +19,7 @@ from host import (
     PluginNotFound,
     RemoteError,
 )
+from tests.support.loops import on_asyncio_alone
 from tests.support.plugins import ECHO, Events, is_gone, make_host, pid_of, settled, write_plugin
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +64,23 @@ async def test_an_exception_in_the_body_comes_out_as_itself_and_ends_the_plugins
     assert is_gone(pid)
 
 
+async def test_an_exception_in_a_cancelled_body_is_not_hidden_by_the_cancellation(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), anyio.CancelScope() as scope:
+        async with make_host(tmp_path):
+            scope.cancel()
+            1 / 0  # noqa: B018
+
+
+async def test_a_host_may_be_left_in_another_task_than_the_one_that_entered_it(tmp_path: Path) -> None:
+    host = make_host(tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host.__aenter__)
+    pid = pid_of(host)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host.__aexit__, None, None, None)
+    assert is_gone(pid)
+
+
 async def test_a_cancelled_body_leaves_no_process_behind(tmp_path: Path) -> None:
     pid = 0
     with anyio.move_on_after(0.3) as scope:
@@ -73,6 +91,7 @@ async def test_a_cancelled_body_leaves_no_process_behind(tmp_path: Path) -> None
     assert is_gone(pid)
 
 
+@on_asyncio_alone
 async def test_a_timeout_of_asyncio_around_a_host_is_a_timeout(tmp_path: Path) -> None:
     pid = 0
     with pytest.raises(TimeoutError):
@@ -83,6 +102,7 @@ async def test_a_timeout_of_asyncio_around_a_host_is_a_timeout(tmp_path: Path) -
     assert is_gone(pid)
 
 
+@on_asyncio_alone
 async def test_a_task_that_is_cancelled_twice_leaves_no_process_behind(tmp_path: Path) -> None:
     running = asyncio.Event()
     stubborn = write_plugin(

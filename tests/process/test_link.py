@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from host.process.deadlines import Deadlines
-from host.process.driver import AsyncioDriver
+from host.process.driver import Driver, current_driver
 from host.process.link import Expired, Link, Lost
 from protocol.errors import ErrorCode, RpcError
 from protocol.events import Cancelled, Event, Request
@@ -29,7 +29,7 @@ MIB = 1024 * 1024
 class Peer:
     """The plugin's end: it reads and writes when the loop lets it, and answers what it is told to."""
 
-    def __init__(self, driver: AsyncioDriver, read_fd: int, write_fd: int) -> None:
+    def __init__(self, driver: Driver, read_fd: int, write_fd: int) -> None:
         self.session = Session("plugin")
         self.heard: list[Event] = []
         self.answers = True
@@ -86,7 +86,7 @@ class Peer:
 @asynccontextmanager
 async def linked() -> AsyncIterator[tuple[Link, Peer, list[Event]]]:
     """A link and its peer after the handshake, and the events that nobody waits for."""
-    driver = AsyncioDriver()
+    driver = current_driver()
     deadlines = Deadlines(driver)
     (plugin_read, write_fd), (read_fd, plugin_write) = os.pipe(), os.pipe()
     events: list[Event] = []
@@ -101,6 +101,7 @@ async def linked() -> AsyncIterator[tuple[Link, Peer, list[Event]]]:
         link.close()
         peer.close()
         deadlines.close()
+        driver.close()
 
 
 def soon(seconds: float) -> float:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.process.driver import AsyncioDriver
+from host.process.driver import current_driver
 from host.process.stderr import KEPT_LINES, MAX_LINE, MAX_RATE, StderrReader, printable
 
 pytestmark = pytest.mark.anyio
@@ -39,11 +39,13 @@ def piped() -> Iterator[tuple[int, StderrReader, Lines]]:
     """The end to write to, the reader and its lines; the test closes the reader."""
     read_fd, write_fd = os.pipe()
     lines = Lines()
-    reader = StderrReader(AsyncioDriver(), read_fd, lines.take)
+    driver = current_driver()
+    reader = StderrReader(driver, read_fd, lines.take)
     try:
         yield write_fd, reader, lines
     finally:
         os.close(write_fd)
+        driver.close()
 
 
 async def write_all(fd: int, data: bytes) -> None:
@@ -97,11 +99,13 @@ async def test_a_flood_is_dropped_and_counted_and_never_blocks_the_writer() -> N
 async def test_the_end_of_the_pipe_and_a_close_after_it_are_quiet() -> None:
     read_fd, write_fd = os.pipe()
     lines = Lines()
-    reader = StderrReader(AsyncioDriver(), read_fd, lines.take)
+    driver = current_driver()
+    reader = StderrReader(driver, read_fd, lines.take)
     os.write(write_fd, b"last\n")
     os.close(write_fd)
     assert await lines.until(1) == ["last"]
     reader.close()
+    driver.close()
 
 
 @given(raw=st.binary())

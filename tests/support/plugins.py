@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import tomli_w
+from anyio.abc import TaskStatus
 
 from host import Host
 from host.observability.events import CallFailed, HostEvent, PluginLogged, StateChanged
@@ -207,10 +208,14 @@ def is_gone(pid: int) -> bool:
 
 
 async def settled(calls: Iterable[Callable[[], Any]]) -> list[Any]:
-    """Runs all of `calls` at once; what each returned, or the exception that it raised, in their order."""
+    """Runs all of `calls` at once; what each returned, or the exception that it raised, in their order.
+
+    They begin in their order too, which trio would not see to.
+    """
     outcomes: dict[int, Any] = {}
 
-    async def one(place: int, call: Callable[[], Any]) -> None:
+    async def one(place: int, call: Callable[[], Any], *, task_status: TaskStatus[None]) -> None:
+        task_status.started()
         try:
             outcomes[place] = await call()
         except Exception as error:
@@ -218,5 +223,5 @@ async def settled(calls: Iterable[Callable[[], Any]]) -> list[Any]:
 
     async with anyio.create_task_group() as tasks:
         for place, call in enumerate(calls):
-            tasks.start_soon(one, place, call)
+            await tasks.start(one, place, call)
     return [outcomes[place] for place in sorted(outcomes)]

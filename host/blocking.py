@@ -1,0 +1,331 @@
+"""`BlockingHost`: a `Host` for programs without an event loop. Usable from any number of threads at once.
+
+    with BlockingHost(plugins=["plugins/"]) as host:
+        host.call("hello", "greet", name="Ada", timeout=1)
+
+The loop runs in one thread of its own, which lives as long as the host: Linux ends a child with the thread
+that started it. A call is handed to that thread as a callback and waited for behind a bare lock: 10.7 x a
+raw pipe, where a portal of anyio's is 18.3 x and the same call on the loop itself 5.2 x.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from types import EllipsisType, TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import msgspec
+
+from host.errors import HostMisuse
+from host.host import Host
+from host.observability.events import HostEvent
+from host.observability.openmetrics import Measures
+from host.observability.snapshot import Status, Why
+from host.routing.dispatch import HookOutcome
+from host.routing.extension_points import ExtensionPoint
+from host.supervision.plan import Plan
+from protocol.lifecycle import MethodInfo
+
+_Path = str | os.PathLike[str]
+T = TypeVar("T")
+
+
+class _Errand(Generic[T]):
+    """Something that one thread wants done on the loop, and waits for. All but `wait` is for the loop."""
+
+    __slots__ = ("_over", "_task", "_waiting", "_work", "error", "result")
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.result: T
+        self.error: BaseException | None = None
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+        self._over = False
+        self._waiting = threading.Lock()
+        self._waiting.acquire()
+
+    def wait(self) -> None:
+        """Until it is over. Ctrl-C ends the waiting, as it would any blocking call."""
+        self._waiting.acquire()
+
+    def begin(self) -> None:
+        if not self._over:
+            self._task = asyncio.ensure_future(self._work())
+            self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def fail(self) -> None:
+        """The host is no more."""
+        if not self._over:
+            self.error = _not_here()
+            self._settle()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if self._over:
+            return
+        if task.cancelled():
+            self.error = _not_here()
+        elif (error := task.exception()) is not None:
+            self.error = error
+        else:
+            self.result = task.result()
+        self._settle()
+
+    def _settle(self) -> None:
+        self._over = True
+        self._waiting.release()
+
+
+class BlockingHost:
+    """Takes what `Host` takes, and has its methods; each blocks until it is done.
+
+    Ctrl-C during a call cancels that call, and the host goes on.
+
+    Raises (on entering):
+        ConfigError: with every problem of the configuration. HostMisuse: it was entered before.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: _Path | None = None,
+        plugins: Sequence[_Path] = (),
+        data_dir: _Path | None = None,
+        state_file: _Path | None = None,
+        extension_points: Sequence[ExtensionPoint] = (),
+        cache_dir: _Path | None = None,
+    ) -> None:
+        self._host = Host(
+            config=config,
+            plugins=plugins,
+            data_dir=data_dir,
+            state_file=state_file,
+            extension_points=extension_points,
+            cache_dir=cache_dir,
+        )
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._life: asyncio.Task[Any]
+        self._leaving: asyncio.Event
+        self._begun = threading.Event()
+        """The loop runs."""
+        self._entered = threading.Event()
+        """Or never will be: see `_failure`."""
+        self._over = threading.Event()
+        """The thread has no more to do. `Thread.join`, once Ctrl-C has interrupted it, takes it for dead."""
+        self._failure: BaseException | None = None
+        self._errands: set[_Errand[Any]] = set()
+
+    # -- in and out ------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._thread is not None:
+            raise HostMisuse("this host has been entered already", hint="make another BlockingHost")
+        thread = self._thread = threading.Thread(target=self._run, name="outboard", daemon=True)
+        thread.start()
+        try:
+            self._entered.wait()
+        except BaseException:  # Ctrl-C
+            self._begun.wait()
+            self._submit(self._life.cancel)
+            self._over.wait()
+            raise
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is None:
+            raise _not_here()
+        self._submit(lambda: self._leaving.set())
+        try:
+            self._over.wait()
+        except BaseException:  # Ctrl-C: no time for manners, the plugins are killed
+            self._submit(self._life.cancel)
+            self._over.wait()
+            raise
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def call(
+        self,
+        plugin: str,
+        method: str,
+        /,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        params: Any = None,
+        **named: Any,
+    ) -> Any:
+        """See `Host.call`."""
+        work = partial(self._host.call_raw, plugin, method, named if params is None else params, timeout)
+        return msgspec.json.decode(self._do(work))
+
+    def hook(
+        self,
+        point: str,
+        /,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        params: Any = None,
+        **named: Any,
+    ) -> HookOutcome:
+        """See `Host.hook`."""
+        given = named if params is None else params
+        return self._do(partial(self._host.hook, point, timeout=timeout, params=given))
+
+    # -- plugins come and go -----------------------------------------------------------------------
+
+    def add(self, path: _Path) -> str:
+        """See `Host.add`."""
+        return self._do(partial(self._host.add, path))
+
+    def remove(self, name: str) -> None:
+        """See `Host.remove`."""
+        self._do(partial(self._host.remove, name))
+
+    def start(self, name: str) -> None:
+        """See `Host.start`."""
+        self._do(partial(self._host.start, name))
+
+    def stop(self, name: str) -> None:
+        """See `Host.stop`."""
+        self._do(partial(self._host.stop, name))
+
+    def restart(self, name: str) -> None:
+        """See `Host.restart`."""
+        self._do(partial(self._host.restart, name))
+
+    def reload(self, *, dry_run: bool = False) -> Plan:
+        """See `Host.reload`."""
+        return self._do(partial(self._host.reload, dry_run=dry_run))
+
+    def release(self, name: str) -> bool:
+        """See `Host.release`."""
+        return self._do(partial(self._host.release, name))
+
+    def enable(self, name: str) -> bool:
+        """See `Host.enable`."""
+        return self._do(partial(self._host.enable, name))
+
+    def disable(self, name: str) -> bool:
+        """See `Host.disable`."""
+        return self._do(partial(self._host.disable, name))
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def status(self, name: str | None = None) -> Status:
+        """See `Host.status`."""
+        return self._do(partial(_at_once, self._host.status, name))
+
+    def why(self, name: str) -> Why:
+        """See `Host.why`."""
+        return self._do(partial(_at_once, self._host.why, name))
+
+    def methods_of(self, plugin: str) -> list[MethodInfo]:
+        """See `Host.methods_of`."""
+        return self._do(partial(_at_once, self._host.methods_of, plugin))
+
+    def measures(self) -> Measures:
+        """See `Host.measures`."""
+        return self._do(partial(_at_once, self._host.measures))
+
+    def metrics(self) -> str:
+        """See `Host.metrics`."""
+        return self._do(partial(_at_once, self._host.metrics))
+
+    def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
+        """See `Host.on_event`. `subscriber` is called on the host's thread, and cannot call the host."""
+        return self._host.on_event(subscriber)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Has `work` done on the loop, and waits for it."""
+        thread = self._thread
+        if thread is None:
+            raise _not_here()
+        if thread.ident == threading.get_ident():
+            raise HostMisuse("a subscriber cannot wait for its own host", hint="call it from another thread")
+        errand = _Errand(work)
+        self._errands.add(errand)  # before looking at the thread, which fails all errands at its end
+        try:
+            if not thread.is_alive():  # nor is it in a forked child
+                raise _not_here()
+            self._submit(errand.begin)
+            errand.wait()
+        except BaseException:  # Ctrl-C
+            self._submit(errand.cancel)
+            raise
+        finally:
+            self._errands.discard(errand)
+        if errand.error is not None:
+            try:
+                raise errand.error
+            finally:
+                del errand  # which holds the error, which holds this frame
+        return errand.result
+
+    def _submit(self, callback: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            pass  # the loop has just ended, and whoever waits for it is told
+
+    # -- the thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+                runner.run(self._live())
+        except BaseException as error:  # for whoever enters, or leaves
+            self._failure = error
+        finally:
+            self._begun.set()
+            self._entered.set()
+            for errand in list(self._errands):
+                errand.fail()
+            self._over.set()
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._life = asyncio.ensure_future(self._be_there())
+        self._leaving = asyncio.Event()
+        self._begun.set()
+        await self._life
+
+    async def _be_there(self) -> None:
+        async with self._host:
+            self._entered.set()
+            await self._leaving.wait()
+
+
+async def _at_once(look: Callable[..., T], *arguments: Any) -> T:
+    return look(*arguments)
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
+
+
+def _not_here() -> HostMisuse:
+    return HostMisuse("this host is not running", hint="use it inside `with BlockingHost(...) as host:`")
