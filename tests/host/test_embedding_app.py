@@ -55,7 +55,7 @@ async def main():
         try:
             await host.call("echo", "ecko")
         except OutboardError as error:
-            print("error:", error.code, error.plugin, error.method, bool(error.call_id), error.hint)
+            print("error:", error.code, error.plugin, error.method, bool(error.call_id), bool(error.hint))
         try:
             await host.call("echo", "die")
         except PluginCrashed as error:
@@ -93,7 +93,7 @@ call: hello
 together: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 cancelled: True
 late: True echo hang
-error: OB405 echo ecko True it has: echo, hang, die
+error: OB405 echo ecko True True
 crash: echo.die: the plugin ended: exit code 3
 status: stopped
 states: ['starting', 'running', 'backoff', 'starting', 'degraded', 'stopping', 'stopped']

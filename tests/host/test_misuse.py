@@ -36,7 +36,7 @@ def uses_of(host: Host, folder: Path) -> list[Callable[[], Any]]:
         partial(host.add, folder),
         *(partial(getattr(host, verb), "echo") for verb in ("start", "stop", "restart", "remove")),
         partial(at_once, host.status),
-        partial(at_once, partial(host.schema_of, "echo", "echo")),
+        partial(at_once, partial(host.methods_of, "echo")),
         partial(host.__aexit__, None, None, None),
     ]
 
