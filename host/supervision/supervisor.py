@@ -17,7 +17,7 @@ from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
 from host.observability.bus import Bus
 from host.observability.causes import Cause
-from host.observability.events import PluginLogged, StateChanged
+from host.observability.events import PluginLogged, PluginProblem, StateChanged
 from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.supervision import machine
@@ -157,8 +157,11 @@ class Supervisor:
         """What holds from the next event on; what a process has from its start, from its next start on."""
         self.candidate = candidate
         self.policy = policy
-        if self._generation is not None:
-            self._generation.policy = policy
+        refused = self._generation.reconfigure(policy) if self._generation is not None else []
+        for text in refused:
+            self._bus.emit(
+                PluginProblem(file=candidate.file, message=f"{self.name}: {text}", plugin=self.name)
+            )
 
     async def leave(self, reason: str) -> None:
         """Stops it for good, whatever others ask for from now on; the task ends."""
@@ -194,7 +197,8 @@ class Supervisor:
                 self._events.popleft()
                 cause = getattr(event, "cause", None) if self.life is not before else None
                 entered = self.life.state is not before.state or self.life.generation != before.generation
-                if entered or cause is not None:  # a new reason to wait is news too
+                concerned = self.life.state in SERVING and _names(self.life) != _names(before)
+                if entered or concerned or cause is not None:  # a new reason is news too
                     self._announce(before, cause)
                 if entered and self.life.state in AT_REST:
                     self._around.environments.leave(self.name)
@@ -276,3 +280,7 @@ class Supervisor:
                 fields=record.fields if record is not None else {},
             )
         )
+
+
+def _names(life: Life) -> set[str]:
+    return {name for name, _ in life.concerns}
