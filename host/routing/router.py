@@ -15,12 +15,14 @@ from msgspec import Raw
 
 from host import errors
 from host.observability.bus import Bus
-from host.observability.events import CallFailed
+from host.observability.events import CallFailed, CallReplayed
 from host.observability.metrics import CallStats
 from host.observability.traceparent import trace_id_of
 from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
+from host.routing.careful import Careful
+from host.routing.replay import may_be_repeated, wait_for_next
 from host.routing.tracing import Tracing
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
@@ -45,6 +47,7 @@ class Router:
         self._driver = driver
         self._bus = bus
         self._tracing = Tracing()
+        self._careful = Careful(driver.now)
 
     async def call(self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None) -> Raw:
         """The raw result. Raises an `OutboardError` that names the plugin and the method.
@@ -69,17 +72,37 @@ class Router:
         deadline = None if timeout is None else started_at + timeout
         traceparent, tracestate, span = self._tracing.begin(supervisor.name, method)
         stats: CallStats | None = None
+        cut_off_by: tuple[str, ...] = ()
         try:
-            link = supervisor.link or await self._admitted(supervisor, method, deadline)
-            stats = supervisor.stats.of(method)
-            stats.in_flight += 1
-            meta = None
-            if link.tells_traces:
-                meta = Meta(traceparent=traceparent, tracestate=tracestate)
-            if deadline is not None and link.tells_deadlines:
-                meta = meta or Meta()
-                meta.timeout_ms = max(1, int((deadline - self._driver.now()) * 1000))
-            result = await link.request(method, params, deadline=deadline, meta=meta)
+            while True:
+                link = supervisor.link or await self._admitted(supervisor, method, deadline)
+                if stats is None:
+                    stats = supervisor.stats.of(method)
+                    stats.in_flight += 1
+                meta = None
+                if link.tells_traces:
+                    meta = Meta(traceparent=traceparent, tracestate=tracestate)
+                if deadline is not None and link.tells_deadlines:
+                    meta = meta or Meta()
+                    meta.timeout_ms = max(1, int((deadline - self._driver.now()) * 1000))
+                watched = supervisor.poison.watched  # empty but for an hour after a crash in a call
+                request = self._careful.request if watched and method in watched else None
+                try:
+                    if request is None:
+                        result = await link.request(method, params, deadline=deadline, meta=meta)
+                    else:
+                        result = await request(supervisor, link, method, params, deadline=deadline, meta=meta)
+                    break
+                except Lost as lost:
+                    lost.incident = link.incident
+                    cut_off_by = (*cut_off_by, link.incident)
+                    if not may_be_repeated(supervisor, method, lost):
+                        raise
+                    lost_at = self._driver.now()
+                    await wait_for_next(supervisor, link, lost, cut_off_by, deadline, self._driver.now)
+                    if lost.was_sent:
+                        stats.replayed += 1
+                        self._tell_replay(supervisor, link, method, lost, lost_at, traceparent)
         except (RpcError, Refused, Expired, Lost) as problem:
             error = self._named(problem, supervisor, method, timeout)
             self._note_failure(error, supervisor, method, span)
@@ -171,7 +194,10 @@ class Router:
         if isinstance(problem, Refused):
             return self._refused(problem, supervisor, method, where)
         hint = f"outboard status {supervisor.name} says what becomes of it"
-        return errors.PluginCrashed(str(problem), hint=hint, **where)
+        if not (method in supervisor.idempotent or belongs_to_protocol(method)):
+            hint += "; a method that may be called twice can be declared idempotent, and is then called again"
+        data = {"incident": getattr(problem, "incident", ""), "cause": str(problem)}
+        return errors.PluginCrashed(str(problem), hint=hint, data=data, **where)
 
     def _refused(
         self, problem: Refused, supervisor: Supervisor, method: str, where: dict[str, Any]
@@ -184,6 +210,26 @@ class Router:
             hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
             return errors.NotSerializable(f"the params cannot be sent: {problem}", hint=hint, **where)
         return self._unavailable(supervisor, method)
+
+    def _tell_replay(
+        self,
+        supervisor: Supervisor,
+        link: Link,
+        method: str,
+        lost: Lost,
+        lost_at: float,
+        traceparent: str,
+    ) -> None:
+        self._bus.emit(
+            CallReplayed(
+                plugin=supervisor.name,
+                method=method,
+                call_id=f"{link.generation}.{lost.call_id}",
+                incident=link.incident,
+                waited_ms=round((self._driver.now() - lost_at) * 1000, 3),
+                trace_id=trace_id_of(traceparent),
+            )
+        )
 
     def _tell(
         self, error: errors.OutboardError, supervisor: Supervisor, started_at: float, traceparent: str
