@@ -1,17 +1,18 @@
-"""Whether a call that the end of a process cut off is sent to the next one, and when.
+"""Waiting for the next process of a plugin, for calls that may be made twice.
 
-Only what may be done twice: methods declared idempotent, and calls that were never sent. Only inside the
-caller's deadline. And at most once after a crash that the call may have caused: it may kill a second
-process, but not a third. If somebody else ended the process, as with kill -9, at most three times.
+They are calls of methods declared idempotent, and those that were never sent. One that a crash cut off, and
+that may have caused it, is sent again once: it may kill a second process, and not a third. One that was cut
+off because somebody else ended the process, as with kill -9, is sent again three times at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 import anyio
 
-from host.process.link import Expired, Link, Lost
+from host.process.link import Expired, Lost
 from host.supervision.machine import Life
 from host.supervision.poison import is_evidence
 from host.supervision.states import SERVING, SETTLED, State
@@ -20,6 +21,8 @@ from host.supervision.supervisor import Supervisor
 MOST_REPLAYS = 3
 MOST_CRASHES = 1
 """That a call was in, and may have caused, and is sent once more after."""
+MOST_WAITING = 192
+"""For one plugin: what it takes at once, unless it says otherwise."""
 
 
 def may_be_repeated(supervisor: Supervisor, method: str, lost: Lost) -> bool:
@@ -27,41 +30,46 @@ def may_be_repeated(supervisor: Supervisor, method: str, lost: Lost) -> bool:
     return not lost.was_sent or method in supervisor.idempotent
 
 
-async def wait_for_next(
-    supervisor: Supervisor,
-    link: Link,
-    lost: Lost,
-    cut_off_by: Sequence[str],
-    deadline: float | None,
-    now: Callable[[], float],
-) -> None:
-    """Returns once the generation after `link`'s serves.
+class Patience:
+    """Of one host. `now` is its monotonic clock."""
 
-    `cut_off_by`: the incidents that this call has been in, the last one too. A restart in backoff is
-    waited for, if it comes before `deadline`.
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._waiting: WeakKeyDictionary[Supervisor, int] = WeakKeyDictionary()
 
-    Raises:
-        Lost: it is not sent again: `lost`, as it is.
-        Expired: `deadline` has passed.
-    """
+    async def outlast(
+        self, supervisor: Supervisor, generation: int, deadline: float | None, cut_off_by: Sequence[str] = ()
+    ) -> bool:
+        """Whether a generation after this one serves, as soon as that is clear.
 
-    def has_had_enough() -> bool:
-        blamed = sum(cause.incident in cut_off_by and is_evidence(cause) for cause in supervisor.causes)
-        return blamed > MOST_CRASHES or len(cut_off_by) > MOST_REPLAYS
+        False at once if a backoff ends after `deadline`, or too many wait already. `cut_off_by`: the
+        incidents that the call has been in, the last one too.
 
-    def is_decided(life: Life) -> bool:
-        if life.state in SETTLED or has_had_enough():
-            return True
-        if life.state is State.BACKOFF and deadline is not None and life.next_start_at is not None:
-            return life.next_start_at >= deadline
-        return life.generation > link.generation and life.state in SERVING
+        Raises:
+            Expired: `deadline` has passed.
+        """
 
-    left_s = None if deadline is None else max(0.0, deadline - now())
-    with anyio.move_on_after(left_s) as waiting:
-        await supervisor.wait_until(is_decided)
-    if waiting.cancelled_caught:
-        expired = Expired()
-        expired.call_id = lost.call_id
-        raise expired
-    if has_had_enough() or supervisor.link in (None, link):
-        raise lost
+        def has_had_enough() -> bool:
+            blamed = sum(cause.incident in cut_off_by and is_evidence(cause) for cause in supervisor.causes)
+            return blamed > MOST_CRASHES or len(cut_off_by) > MOST_REPLAYS
+
+        def is_decided(life: Life) -> bool:
+            if life.state in SETTLED or has_had_enough():
+                return True
+            if life.state is State.BACKOFF and deadline is not None and life.next_start_at is not None:
+                return life.next_start_at >= deadline
+            return life.generation > generation and life.state in SERVING
+
+        waiting = self._waiting.get(supervisor, 0)
+        if waiting >= MOST_WAITING:
+            return False
+        self._waiting[supervisor] = waiting + 1
+        try:
+            with anyio.move_on_after(None if deadline is None else max(0.0, deadline - self._now())) as scope:
+                await supervisor.wait_until(is_decided)
+        finally:
+            self._waiting[supervisor] -= 1
+        if scope.cancelled_caught:
+            raise Expired
+        serves = supervisor.life.generation > generation and supervisor.link is not None
+        return serves and not has_had_enough()

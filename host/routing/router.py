@@ -22,7 +22,7 @@ from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
 from host.routing.careful import Careful
-from host.routing.replay import may_be_repeated, wait_for_next
+from host.routing.replay import Patience, may_be_repeated
 from host.routing.tracing import Tracing
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
@@ -48,6 +48,7 @@ class Router:
         self._bus = bus
         self._tracing = Tracing()
         self._careful = Careful(driver.now)
+        self._patience = Patience(driver.now)
 
     async def call(self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None) -> Raw:
         """The raw result. Raises an `OutboardError` that names the plugin and the method.
@@ -99,10 +100,16 @@ class Router:
                     if not may_be_repeated(supervisor, method, lost):
                         raise
                     lost_at = self._driver.now()
-                    await wait_for_next(supervisor, link, lost, cut_off_by, deadline, self._driver.now)
+                    if not await self._patience.outlast(supervisor, link.generation, deadline, cut_off_by):
+                        raise
                     if lost.was_sent:
                         stats.replayed += 1
                         self._tell_replay(supervisor, link, method, lost, lost_at, traceparent)
+                except Refused as refused:  # perhaps because nobody has noticed yet that it has ended
+                    if refused.reason is not Refusal.CLOSED or method not in supervisor.idempotent:
+                        raise
+                    if not await self._patience.outlast(supervisor, link.generation, deadline):
+                        raise
         except (RpcError, Refused, Expired, Lost) as problem:
             error = self._named(problem, supervisor, method, timeout)
             self._note_failure(error, supervisor, method, span)
@@ -138,10 +145,15 @@ class Router:
         life = supervisor.life
         verdict = admit(
             life.state,
+            idempotent=method in supervisor.idempotent,
             lazy=supervisor.policy.start_mode == "lazy",
             never_started=life.generation == 0,
         )
-        if verdict is Verdict.WAKE or verdict is Verdict.WAIT:
+        if verdict is Verdict.WAIT and method in supervisor.idempotent:
+            # Also if this start fails: the next one will do as well.
+            before = life.generation - (life.state is State.STARTING)
+            await self._patience.outlast(supervisor, before, deadline)
+        elif verdict is Verdict.WAKE or verdict is Verdict.WAIT:
             left = None if deadline is None else max(0.0, deadline - self._driver.now())
             with anyio.move_on_after(left):
                 if verdict is Verdict.WAKE:

@@ -15,6 +15,7 @@ import pytest
 
 from host import DeadlineExceeded, Host, OutboardError, PluginCrashed, PluginUnavailable, PoisonCall
 from host.observability.events import CallReplayed, PluginProblem
+from host.routing.replay import MOST_WAITING
 from tests.support.plugins import QUICK, Stage, make_host, settled, staged, write_plugin
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +39,11 @@ async def parse(text: str, s: float = 0.0) -> str:
 @plugin.method
 async def once(text: str, s: float = 0.0) -> str:
     return await parse(text, s)
+
+@plugin.method
+def stubborn(s: float) -> None:
+    time.sleep(s)  # on a thread, where no cancellation reaches it
+    ctypes.string_at(0)
 
 @plugin.method(idempotent=True)
 async def hang(s: float = 60.0) -> None:
@@ -138,10 +144,10 @@ async def test_a_call_that_nobody_waits_for_any_more_is_blamed_as_well(tmp_path:
         for generation in range(2):
             await serving(stage, after=generation)
             with pytest.raises(DeadlineExceeded):
-                await host.call("victim", "once", text="poison", s=0.2, timeout=0.05)
+                await host.call("victim", "stubborn", s=0.2, timeout=0.05)
             assert await host.call("victim", "hang", s=0.5, timeout=10) is None
         with pytest.raises(PoisonCall):
-            await host.call("victim", "once", text="poison", s=0.2)
+            await host.call("victim", "stubborn", s=0.2)
         assert host.measures().plugins["victim"].methods["hang"].errors == {}
 
 
@@ -204,7 +210,7 @@ async def test_twenty_kills_under_a_hundred_idempotent_calls_lose_none_of_them(t
         replays = [event for event in stage.events.seen if isinstance(event, CallReplayed)]
         assert len(replays) == 2000
         assert len({(event.call_id, event.incident) for event in replays}) == 2000
-        assert host._plugins["victim"].poison.watched == {}
+        assert host._entered.plugins["victim"].poison.watched == {}
 
 
 async def cut_off(host: Host, method: str = "hang", **options: Any) -> OutboardError:
@@ -231,8 +237,23 @@ async def test_a_restart_that_comes_after_the_deadline_is_not_waited_for(tmp_pat
         error = await cut_off(host, timeout=15)
         assert type(error) is PluginCrashed
         assert time.monotonic() - began_at < 10
-        with pytest.raises(PluginUnavailable):  # and a new call does not wait for a backoff at all
-            await host.call("victim", "double", value=1)
+        for method in ("double", "once"):  # nor by new calls
+            with pytest.raises(PluginUnavailable) as caught:
+                await host.call("victim", method, timeout=5)
+            assert caught.value.retry_after is not None
+            assert caught.value.retry_after > 10
+
+
+async def test_new_idempotent_calls_wait_for_a_backoff_and_others_do_not(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, "victim", CODE, restart={"backoff_min": "400ms", "backoff_max": "400ms"})
+    async with staged(tmp_path, plugin) as stage:
+        os.kill(stage.pid("victim"), signal.SIGKILL)
+        await stage.events.state("victim", "backoff")
+        many = [partial(stage.host.call, "victim", "double", value=n) for n in range(MOST_WAITING + 8)]
+        *answers, other = await settled([*many, partial(stage.host.call, "victim", "once", text="water")])
+        assert type(other) is PluginUnavailable
+        assert answers[:MOST_WAITING] == [2 * number for number in range(MOST_WAITING)]
+        assert {type(each) for each in answers[MOST_WAITING:]} == {PluginUnavailable}
 
 
 async def test_the_deadline_holds_while_the_next_process_starts(tmp_path: Path) -> None:
