@@ -47,6 +47,8 @@ class Lost(Exception):
     """The connection ended before the reply came, or, if `was_sent` is False, before the call was sent."""
 
     call_id: int | None = None
+    generation = 0
+    """Of the process that the call was sent to, and what its end is called: the router adds both."""
     incident = ""
 
     def __init__(self, reason: str, *, was_sent: bool = True) -> None:

@@ -1,8 +1,8 @@
 """Waiting for the next process of a plugin, for calls that may be made twice.
 
-They are calls of methods declared idempotent, and those that were never sent. One that a crash cut off, and
-that may have caused it, is sent again once: it may kill a second process, and not a third. One that was cut
-off because somebody else ended the process, as with kill -9, is sent again three times at most.
+They are calls of methods declared idempotent, and those that were never sent. One that is held to have
+caused a crash, alone or with others, is sent again once: it may kill a second process, and not a third. One
+that is cleared of it, or that was cut off by kill -9 from outside, is sent again three times at most.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from host.process.fingerprint import Fingerprint
 from host.process.link import Expired, Lost
 from host.supervision.machine import Life
-from host.supervision.poison import is_evidence
 from host.supervision.states import SERVING, SETTLED, State
 from host.supervision.supervisor import Supervisor
 
 MOST_REPLAYS = 3
 MOST_CRASHES = 1
-"""That a call was in, and may have caused, and is sent once more after."""
+"""That may be held against a call that is sent again."""
 MOST_WAITING = 192
 """For one plugin: what it takes at once, unless it says otherwise."""
 
@@ -38,20 +38,25 @@ class Patience:
         self._waiting: WeakKeyDictionary[Supervisor, int] = WeakKeyDictionary()
 
     async def outlast(
-        self, supervisor: Supervisor, generation: int, deadline: float | None, cut_off_by: Sequence[str] = ()
+        self,
+        supervisor: Supervisor,
+        generation: int,
+        deadline: float | None,
+        cut_off_by: Sequence[str] = (),
+        mark: Fingerprint | None = None,
     ) -> bool:
         """Whether a generation after this one serves, as soon as that is clear.
 
         False at once if a backoff ends after `deadline`, or too many wait already. `cut_off_by`: the
-        incidents that the call has been in, the last one too.
+        incidents that the call, which is a `mark`, has been in, the last one too.
 
         Raises:
             Expired: `deadline` has passed.
         """
 
         def has_had_enough() -> bool:
-            blamed = sum(cause.incident in cut_off_by and is_evidence(cause) for cause in supervisor.causes)
-            return blamed > MOST_CRASHES or len(cut_off_by) > MOST_REPLAYS
+            against = supervisor.poison.held_against(mark) if mark is not None else set()
+            return len(against.intersection(cut_off_by)) > MOST_CRASHES or len(cut_off_by) > MOST_REPLAYS
 
         def is_decided(life: Life) -> bool:
             if life.state in SETTLED or has_had_enough():

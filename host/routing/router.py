@@ -19,6 +19,7 @@ from host.observability.events import CallFailed, CallReplayed
 from host.observability.metrics import CallStats
 from host.observability.traceparent import trace_id_of
 from host.process.driver import Driver
+from host.process.fingerprint import fingerprint
 from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
 from host.routing.careful import Careful
@@ -95,12 +96,16 @@ class Router:
                         result = await request(supervisor, link, method, params, deadline=deadline, meta=meta)
                     break
                 except Lost as lost:
-                    lost.incident = link.incident
-                    cut_off_by = (*cut_off_by, link.incident)
+                    lost.generation, lost.incident = link.generation, link.incident
+                    if lost.was_sent:
+                        cut_off_by = (*cut_off_by, link.incident)
                     if not may_be_repeated(supervisor, method, lost):
                         raise
                     lost_at = self._driver.now()
-                    if not await self._patience.outlast(supervisor, link.generation, deadline, cut_off_by):
+                    mark = fingerprint(method, params)
+                    if not await self._patience.outlast(
+                        supervisor, link.generation, deadline, cut_off_by, mark
+                    ):
                         raise
                     if lost.was_sent:
                         stats.replayed += 1
@@ -193,10 +198,11 @@ class Router:
     def _named(
         self, problem: Exception, supervisor: Supervisor, method: str, timeout: float | None
     ) -> errors.OutboardError:
+        generation = getattr(problem, "generation", supervisor.life.generation)
         where: dict[str, Any] = {
             "plugin": supervisor.name,
             "method": method,
-            "call_id": f"{supervisor.life.generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
+            "call_id": f"{generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
         }
         if isinstance(problem, RpcError):
             return _remote(problem, where, [method.name for method in supervisor.provides.methods])

@@ -143,6 +143,12 @@ class Poison:
     def is_suspected(self, mark: Fingerprint) -> bool:
         return any(mark in crash.suspects for crash in self._crashes)
 
+    def held_against(self, mark: Fingerprint) -> set[str]:
+        """Names of the crashes that a call is suspected or convicted of."""
+        suspected = {crash.incident.incident for crash in self._crashes if mark in crash.suspects}
+        conviction = self._convicted.get(mark)
+        return suspected | {each.incident for each in conviction.incidents} if conviction else suspected
+
     def came_back(self, mark: Fingerprint) -> None:
         """The plugin has answered such a call, and lives."""
         for crash in self._crashes:

@@ -87,6 +87,17 @@ def test_who_comes_back_is_cleared() -> None:
     assert not record.refuses(A)
 
 
+def test_a_crash_is_held_against_suspects_until_it_is_explained_by_another_call() -> None:
+    record = Record()
+    record.crash(P, A)
+    assert record.poison.held_against(P) == record.poison.held_against(A) == {"i1"}
+    record.crash(P, A, B)
+    assert record.poison.held_against(A) == {"i1", "i2"}
+    record.crash(P)
+    assert record.poison.held_against(P) == {"i1", "i2", "i3"}
+    assert record.poison.held_against(A) == record.poison.held_against(B) == set()
+
+
 def test_when_all_suspects_have_come_back_there_is_nothing_to_watch() -> None:
     record = Record()
     record.crash(A, B)

@@ -124,6 +124,26 @@ async def test_innocent_calls_that_are_there_each_time_are_not_refused_with_it(t
         assert await settled(innocent) == [2 * number for number in range(10)]
 
 
+async def test_slow_innocent_calls_outlive_both_deaths(tmp_path: Path) -> None:
+    async with staged(tmp_path, victim(tmp_path)) as stage:
+        host, outcomes = stage.host, dict[int, Any]()
+
+        async def innocent(number: int) -> None:
+            outcomes[number] = await host.call("victim", "double", value=number, s=0.25, timeout=20)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(10):
+                tasks.start_soon(innocent, number)
+            for generation in range(2):
+                await serving(stage, after=generation)
+                with pytest.raises(PluginCrashed):
+                    await host.call("victim", "once", text="poison")
+        assert outcomes == {number: 2 * number for number in range(10)}
+        with pytest.raises(PoisonCall):
+            await host.call("victim", "once", text="poison")
+        assert stage.host.status("victim").plugins[0].generation == 3
+
+
 async def test_an_idempotent_poison_is_replayed_once_and_kills_two_processes_and_no_third(
     tmp_path: Path,
 ) -> None:
