@@ -20,7 +20,7 @@ from host.process.link import Link, Lost
 from host.supervision.poison import Incident
 from host.supervision.supervisor import Supervisor
 from protocol.envelope import Meta
-from protocol.errors import ErrorCode, RpcError
+from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 
 TURN_S = 0.1
 """A call that kills does it in less, mostly; after that the next one may go in beside it."""
@@ -57,8 +57,6 @@ class Careful:
         left = None if deadline is None else deadline - self._now()
         patience_s = PATIENCE_S if left is None else min(PATIENCE_S, left / 2)
         async with self._turns.setdefault(supervisor, Turns(self._now)).turn(patience_s):
-            if supervisor.link is not link:
-                raise Lost("the plugin ended before it was asked", was_sent=False)
             if deadline is not None and meta is not None and meta.timeout_ms is not None:
                 meta.timeout_ms = max(1, int((deadline - self._now()) * 1000))
             try:
@@ -66,6 +64,10 @@ class Careful:
             except RpcError as error:
                 if error.code not in _NOT_RUN:
                     poison.came_back(mark)
+                raise
+            except Refused as refused:
+                if refused.reason is Refusal.CLOSED:  # while it waited for its turn
+                    raise Lost("the plugin ended before it was asked", was_sent=False) from None
                 raise
         poison.came_back(mark)
         return result

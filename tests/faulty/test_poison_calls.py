@@ -31,8 +31,8 @@ async def double(value: int, s: float = 0.0) -> int:
 
 @plugin.method(idempotent=True)
 async def parse(text: str, s: float = 0.0) -> str:
+    await asyncio.sleep(s)
     if text == "poison":
-        await asyncio.sleep(s)
         ctypes.string_at(0)
     return text
 
@@ -144,6 +144,23 @@ async def test_slow_innocent_calls_outlive_both_deaths(tmp_path: Path) -> None:
         assert stage.host.status("victim").plugins[0].generation == 3
 
 
+async def test_a_suspect_that_waits_for_its_turn_is_not_cut_off_by_the_one_that_has_it(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, victim(tmp_path)) as stage:
+        once = partial(stage.host.call, "victim", "once")
+        calls = [
+            partial(once, text=text, s=s) for text, s in [("poison", 0.05), ("tea", 0.5), ("water", 0.5)]
+        ]
+        assert {type(each) for each in await settled(calls)} == {PluginCrashed}  # none may be repeated
+        await serving(stage, after=1)
+        death, *answers = await settled(calls)  # the first has the first turn
+        assert type(death) is PluginCrashed
+        assert answers == ["tea", "water"]
+        stats = stage.host.measures().plugins["victim"].methods["once"]
+        assert (stats.ok, stats.errors, stats.replayed) == (2, {"OB402": 4}, 0)
+
+
 async def test_an_idempotent_poison_is_replayed_once_and_kills_two_processes_and_no_third(
     tmp_path: Path,
 ) -> None:
@@ -226,10 +243,11 @@ async def test_twenty_kills_under_a_hundred_idempotent_calls_lose_none_of_them(t
                 os.kill(pid, signal.SIGKILL)
         assert settled_calls == 2000
         double = host.measures().plugins["victim"].methods["double"]
-        assert (double.ok, double.replayed, double.errors, double.in_flight) == (2000, 2000, {}, 0)
+        assert (double.ok, double.errors, double.in_flight) == (2000, {}, 0)
         replays = [event for event in stage.events.seen if isinstance(event, CallReplayed)]
-        assert len(replays) == 2000
-        assert len({(event.call_id, event.incident) for event in replays}) == 2000
+        assert 1000 < len(replays) == double.replayed <= 2000  # a slow machine has answered some before
+        assert len({event.call_id for event in replays}) == len(replays)
+        assert len({event.incident for event in replays}) == 20
         assert host._entered.plugins["victim"].poison.watched == {}
 
 
