@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         PluginNotFound,
         PluginQuarantined,
         PluginUnavailable,
+        PoisonCall,
         RemoteError,
         UnknownExtensionPoint,
     )
@@ -66,6 +67,7 @@ __all__ = [
     "PluginNotFound",
     "PluginQuarantined",
     "PluginUnavailable",
+    "PoisonCall",
     "RemoteError",
     "UnknownExtensionPoint",
 ]

@@ -122,8 +122,21 @@ class PluginDisabled(OutboardError):
     exit_code = 7
 
 
+class PoisonCall(OutboardError):
+    """Such a call, with these params, has killed its plugin twice, and does not reach it any more.
+
+    `data["incidents"]` tells of the crashes.
+    """
+
+    code = "OB504"
+    exit_code = 7
+
+
 class PluginCrashed(OutboardError):
-    """The plugin's process, or the connection to it, ended while the call was in flight."""
+    """The plugin's process, or the connection to it, ended while the call was in flight.
+
+    `data` is `{"incident", "cause"}`: what `outboard why` calls the end, and how it looked then.
+    """
 
     code = "OB402"
 

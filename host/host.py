@@ -202,7 +202,8 @@ class Host:
 
         Raises:
             PluginNotFound, PluginUnavailable, PluginCrashed, DeadlineExceeded, RemoteError,
-            MethodNotFound, ContractError, PluginBusy, PayloadTooLarge, NotSerializable, HostMisuse.
+            MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
+            HostMisuse.
         """
         raw = await self.call_raw(plugin, method, named if params is None else params, timeout)
         return msgspec.json.decode(raw)
@@ -278,7 +279,7 @@ class Host:
         await Operator(self._entered).restart(name)
 
     async def release(self, name: str) -> bool:
-        """Clears the record of a plugin that is held back, and starts it; False if it was not.
+        """Clears a plugin's record, and starts it if it is held back; False if there was nothing to clear.
 
         Raises:
             PluginNotFound, PluginDisabled, PluginUnavailable.

@@ -64,6 +64,8 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
 
     fault: Fault | None
     detail: str
+    abandoned: list[Call] = []
+    """Calls of ours that were given up, and that the peer still owed a reply; the oldest first."""
 
 
 Event = Request | Notification | Reply | Expired | Lost | Cancelled | Strayed | Ended

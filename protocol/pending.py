@@ -16,11 +16,13 @@ MAX_ABANDONED = 1024
 class Call:
     """A request of ours that has not been settled."""
 
-    __slots__ = ("deadline", "id", "method", "sent", "settled", "token")
+    __slots__ = ("deadline", "id", "method", "params", "sent", "settled", "token")
 
-    def __init__(self, id: int, method: str, deadline: float | None, token: Any) -> None:
+    def __init__(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> None:
         self.id = id
         self.method = method
+        self.params = params
+        """As the caller gave them; its own task holds them as long as this does, so they cost nothing."""
         self.deadline = deadline
         self.token = token
         """Whatever the caller wants back when the call is settled."""
@@ -37,7 +39,7 @@ class Outgoing:
 
     def __init__(self, *, max_id: int = MAX_ID, max_abandoned: int = MAX_ABANDONED) -> None:
         self.calls: dict[int, Call] = {}
-        self.abandoned: dict[int, None] = {}
+        self.abandoned: dict[int, Call] = {}
         self._max_id = max_id
         self._max_abandoned = max_abandoned
         self._last_id = 0
@@ -50,9 +52,9 @@ class Outgoing:
             if candidate not in self.calls and candidate not in self.abandoned:
                 return candidate
 
-    def register(self, id: int, method: str, deadline: float | None, token: Any) -> Call:
+    def register(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> Call:
         self._last_id = id
-        call = self.calls[id] = Call(id, method, deadline, token)
+        call = self.calls[id] = Call(id, method, params, deadline, token)
         return call
 
     def settle(self, id: Any) -> Call | None:
@@ -65,7 +67,7 @@ class Outgoing:
     def abandon(self, call: Call) -> None:
         """Gives up a call whose frame was sent: its id stays taken until the late reply."""
         self.settle(call.id)
-        self.abandoned[call.id] = None
+        self.abandoned[call.id] = call
         if len(self.abandoned) > self._max_abandoned:
             del self.abandoned[next(iter(self.abandoned))]
 

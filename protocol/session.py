@@ -97,7 +97,7 @@ class Session:
             raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(self.outgoing.calls)} calls are in flight")
         id = self.outgoing.next_id()
         data = self._framed(envelope.encode_request, id, method, params, meta)
-        call = self.outgoing.register(id, method, deadline, token)
+        call = self.outgoing.register(id, method, params, deadline, token)
         if not self.outbox.put(_LANES.get(method, Lane.REQUEST), data, call):
             self.outgoing.settle(id)
             raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
@@ -221,12 +221,13 @@ class Session:
             return []
         self.phase = Phase.CLOSED
         reason = f"{fault}: {detail}" if fault else detail
+        abandoned = list(self.outgoing.abandoned.values())
         events: list[Event] = [Lost(call, reason) for call in self.outgoing.drain()]
         self.incoming.clear()
         self.outbox.clear()
         self.stalls_at = None
         self._reader = FrameReader()
-        events.append(Ended(fault, detail))
+        events.append(Ended(fault, detail, abandoned))
         return events
 
     def _read(self, pieces: Iterable[Piece], events: list[Event]) -> None:

@@ -71,8 +71,9 @@ def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
     cause = same[0]
     up = "" if cause["up_s"] is None else f" after {span(cause['up_s'])}"
     killed = ", killed by the host" if cause["killed_by_host"] else ""
+    incident = f", incident {cause['incident']}" if cause.get("incident") else ""
     lines = [
-        f"  {_time(cause['at'])}  generation {cause['generation']}{up}  {cause['kind']}{killed}",
+        f"  {_time(cause['at'])}  generation {cause['generation']}{up}  {cause['kind']}{killed}{incident}",
         *textwrap.wrap(cause["text"], 74, initial_indent="    ", subsequent_indent="    "),
     ]
     if len(same) > 1:

@@ -41,6 +41,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """One line a person understands."""
     fix: str | None = None
     """One thing to do about it, if the cause shows one."""
+    incident: str = ""
+    """What this end is called: errors of calls that it cut off have the same, 8 hex digits."""
     generation: int = 0
     exit_code: int | None = None
     signal: str | None = None

@@ -57,6 +57,21 @@ class CallFailed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", t
     at: float = msgspec.field(default_factory=time.time)
 
 
+class CallReplayed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="replay"):
+    """A call of an idempotent method was cut off by the end of the process, and is sent to the next one."""
+
+    plugin: str
+    method: str
+    call_id: str
+    """Of the call that was cut off."""
+    incident: str
+    """The end that cut it off, as `outboard why` calls it."""
+    waited_ms: float
+    """From the end of the connection until it could be sent again."""
+    trace_id: str | None = None
+    at: float = msgspec.field(default_factory=time.time)
+
+
 class PluginProblem(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="problem"):
     """Something that keeps a plugin, or a file, from being used; nothing else is affected."""
 
@@ -84,4 +99,4 @@ class PluginsChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event
     at: float = msgspec.field(default_factory=time.time)
 
 
-HostEvent = StateChanged | PluginLogged | CallFailed | PluginProblem | PluginsChanged
+HostEvent = StateChanged | PluginLogged | CallFailed | CallReplayed | PluginProblem | PluginsChanged

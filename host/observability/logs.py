@@ -22,6 +22,7 @@ import msgspec
 from host.observability.bounded import Bounded
 from host.observability.events import (
     CallFailed,
+    CallReplayed,
     HostEvent,
     PluginLogged,
     PluginProblem,
@@ -98,6 +99,10 @@ def line_of(event: HostEvent) -> LogLine:
             message = f"{event.method}: {event.error}: {event.message}"
             fields.update(plugin=event.plugin, call_id=event.call_id, trace_id=event.trace_id)
             name = "call"
+        case CallReplayed():
+            level, name = "info", "replay"
+            message = f"{event.method}: sent again, cut off by incident {event.incident}"
+            fields.update(plugin=event.plugin, call_id=event.call_id, trace_id=event.trace_id)
         case PluginProblem():
             level, message, name = "error", event.message, "problem"
             fields.update(plugin=event.plugin)

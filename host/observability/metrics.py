@@ -77,13 +77,15 @@ class Latency:
 class CallStats:
     """Of one method. `latency` is that of the calls that succeeded."""
 
-    __slots__ = ("cancelled", "errors", "in_flight", "latency", "ok", "timeout")
+    __slots__ = ("cancelled", "errors", "in_flight", "latency", "ok", "replayed", "timeout")
 
     def __init__(self) -> None:
         self.ok = 0
         self.timeout = 0
         self.cancelled = 0
         """Given up by the caller."""
+        self.replayed = 0
+        """Sent once more, because the process ended: a call may be so more than once."""
         self.errors: dict[str, int] = {}
         """By code: OBnnn."""
         self.in_flight = 0
@@ -101,6 +103,7 @@ class CallStats:
         self.ok += other.ok
         self.timeout += other.timeout
         self.cancelled += other.cancelled
+        self.replayed += other.replayed
         self.in_flight += other.in_flight
         for code, count in other.errors.items():
             self.errors[code] = self.errors.get(code, 0) + count
@@ -111,6 +114,7 @@ class CallStats:
         copy.ok = self.ok
         copy.timeout = self.timeout
         copy.cancelled = self.cancelled
+        copy.replayed = self.replayed
         copy.errors = self.errors.copy()
         copy.in_flight = self.in_flight
         copy.latency = self.latency.copy()

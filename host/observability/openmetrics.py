@@ -125,6 +125,9 @@ def _of_calls(plugins: dict[str, PluginStats]) -> Iterator[Family]:
     yield _family("calls", "counter", "Calls that are over, by what became of them.", rows)
     rows = [("", labels, stats.in_flight) for labels, stats in methods]
     yield _family("calls_in_flight", "gauge", "Calls that wait for their answer.", rows)
+    rows = [("_total", labels, stats.replayed) for labels, stats in methods]
+    help = "Calls of idempotent methods that were sent again, because the process ended."
+    yield _family("calls_replayed", "counter", help, rows)
     rows = [row for labels, stats in methods for row in _histogram(labels, stats.latency)]
     help = "How long calls took that succeeded, with the way there and back."
     yield _family("call_duration_seconds", "histogram", help, rows)

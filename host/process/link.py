@@ -21,6 +21,7 @@ from msgspec import Raw
 
 from host.process.deadlines import Deadlines
 from host.process.driver import Driver, Timer, Waiter
+from host.process.fingerprint import forget_params
 from protocol import events
 from protocol.envelope import Meta
 from protocol.errors import RpcError
@@ -43,9 +44,16 @@ class Expired(Exception):
 
 
 class Lost(Exception):
-    """The connection ended before the reply came."""
+    """The connection ended before the reply came, or, if `was_sent` is False, before the call was sent."""
 
     call_id: int | None = None
+    generation = 0
+    """Of the process that the call was sent to, and what its end is called: the router adds both."""
+    incident = ""
+
+    def __init__(self, reason: str, *, was_sent: bool = True) -> None:
+        super().__init__(reason)
+        self.was_sent = was_sent
 
 
 class Link:
@@ -68,8 +76,12 @@ class Link:
         """Wakes the plugin's second reader; set once the plugin has announced the feature."""
         self.tells_deadlines = False
         """Whether the plugin wants to know how much time each call has."""
-        self.interrupted: list[str] = []
-        """Methods of the calls that the end of the connection cut off, the oldest first."""
+        self.generation = 0
+        """Of the process at the other end."""
+        self.incident = ""
+        """What the end of this connection is called, in every error and cause that tells of it."""
+        self.unanswered: list[Call] = []
+        """At the end of the connection: calls that nobody waited for any more, and then those it cut off."""
         self.tells_traces = False
         """Whether the plugin wants to know which trace each call belongs to."""
         self._driver = driver
@@ -118,6 +130,7 @@ class Link:
             return await waiter  # type: ignore[no-any-return]
         finally:
             if not call.settled:  # the awaiting task was cancelled
+                forget_params(call)
                 self.session.cancel(call, "cancelled")
                 self._flush_soon()
                 self._see_that_it_reads()
@@ -178,11 +191,15 @@ class Link:
                 else:
                     self._fail(event.call, event.error)
             elif type(event) is events.Expired:
+                forget_params(event.call)
                 self._fail(event.call, Expired())
                 self._see_that_it_reads()
             elif type(event) is events.Lost:
-                self.interrupted.append(event.call.method)
+                self.unanswered.append(event.call)
                 self._fail(event.call, Lost(event.reason))
+            elif type(event) is events.Ended:
+                self.unanswered[:0] = event.abandoned
+                self._on_event(event)
             else:
                 self._on_event(event)
         if self._idle is not None and not self.session.outgoing.calls and not self._idle.done():

@@ -1,7 +1,8 @@
 """May this call pass? Pure: what is known of the plugin goes in, a verdict comes out.
 
 A call to a plugin that does not serve fails at once. Only a start that is already under way is worth
-waiting for, and only inside the caller's deadline.
+waiting for, and for a call that may be made twice the restart after a crash; both inside the caller's
+deadline. So whoever declares a method idempotent hears of a crash as of a longer call, if at all.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from host.supervision.states import SERVING, State
 class Verdict(Enum):
     PASS = "pass"
     WAIT = "wait"
-    """A start is under way."""
+    """A start is under way, or will be."""
     WAKE = "wake"
     """A lazy plugin: this call is what starts it."""
     REFUSE = "refuse"
 
 
-def admit(state: State, *, lazy: bool, never_started: bool) -> Verdict:
+def admit(state: State, *, idempotent: bool, lazy: bool, never_started: bool) -> Verdict:
     if state in SERVING:
         return Verdict.PASS
-    if state is State.STARTING:
+    if state is State.STARTING or (state is State.BACKOFF and idempotent):
         return Verdict.WAIT
     if lazy and state is State.STOPPED and never_started:
         return Verdict.WAKE

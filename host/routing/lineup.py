@@ -159,5 +159,5 @@ def _is_unasked(supervisor: Supervisor) -> bool:
     life = supervisor.life
     if supervisor.policy.start_mode != "lazy" or life.generation > 1:
         return False
-    waking = admit(life.state, lazy=True, never_started=life.generation == 0)
+    waking = admit(life.state, idempotent=False, lazy=True, never_started=life.generation == 0)
     return waking in (Verdict.WAKE, Verdict.WAIT)

@@ -15,12 +15,15 @@ from msgspec import Raw
 
 from host import errors
 from host.observability.bus import Bus
-from host.observability.events import CallFailed
+from host.observability.events import CallFailed, CallReplayed
 from host.observability.metrics import CallStats
 from host.observability.traceparent import trace_id_of
 from host.process.driver import Driver
+from host.process.fingerprint import fingerprint
 from host.process.link import Expired, Link, Lost
 from host.routing.admission import Verdict, admit
+from host.routing.careful import Careful
+from host.routing.replay import Patience, may_be_repeated
 from host.routing.tracing import Tracing
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
@@ -45,6 +48,8 @@ class Router:
         self._driver = driver
         self._bus = bus
         self._tracing = Tracing()
+        self._careful = Careful(driver.now)
+        self._patience = Patience(driver.now)
 
     async def call(self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None) -> Raw:
         """The raw result. Raises an `OutboardError` that names the plugin and the method.
@@ -69,17 +74,47 @@ class Router:
         deadline = None if timeout is None else started_at + timeout
         traceparent, tracestate, span = self._tracing.begin(supervisor.name, method)
         stats: CallStats | None = None
+        cut_off_by: tuple[str, ...] = ()
         try:
-            link = supervisor.link or await self._admitted(supervisor, method, deadline)
-            stats = supervisor.stats.of(method)
-            stats.in_flight += 1
-            meta = None
-            if link.tells_traces:
-                meta = Meta(traceparent=traceparent, tracestate=tracestate)
-            if deadline is not None and link.tells_deadlines:
-                meta = meta or Meta()
-                meta.timeout_ms = max(1, int((deadline - self._driver.now()) * 1000))
-            result = await link.request(method, params, deadline=deadline, meta=meta)
+            while True:
+                link = supervisor.link or await self._admitted(supervisor, method, deadline)
+                if stats is None:
+                    stats = supervisor.stats.of(method)
+                    stats.in_flight += 1
+                meta = None
+                if link.tells_traces:
+                    meta = Meta(traceparent=traceparent, tracestate=tracestate)
+                if deadline is not None and link.tells_deadlines:
+                    meta = meta or Meta()
+                    meta.timeout_ms = max(1, int((deadline - self._driver.now()) * 1000))
+                watched = supervisor.poison.watched  # empty but for an hour after a crash in a call
+                request = self._careful.request if watched and method in watched else None
+                try:
+                    if request is None:
+                        result = await link.request(method, params, deadline=deadline, meta=meta)
+                    else:
+                        result = await request(supervisor, link, method, params, deadline=deadline, meta=meta)
+                    break
+                except Lost as lost:
+                    lost.generation, lost.incident = link.generation, link.incident
+                    if lost.was_sent:
+                        cut_off_by = (*cut_off_by, link.incident)
+                    if not may_be_repeated(supervisor, method, lost):
+                        raise
+                    lost_at = self._driver.now()
+                    mark = fingerprint(method, params)
+                    if not await self._patience.outlast(
+                        supervisor, link.generation, deadline, cut_off_by, mark
+                    ):
+                        raise
+                    if lost.was_sent:
+                        stats.replayed += 1
+                        self._tell_replay(supervisor, link, method, lost, lost_at, traceparent)
+                except Refused as refused:  # perhaps because nobody has noticed yet that it has ended
+                    if refused.reason is not Refusal.CLOSED or method not in supervisor.idempotent:
+                        raise
+                    if not await self._patience.outlast(supervisor, link.generation, deadline):
+                        raise
         except (RpcError, Refused, Expired, Lost) as problem:
             error = self._named(problem, supervisor, method, timeout)
             self._note_failure(error, supervisor, method, span)
@@ -115,10 +150,15 @@ class Router:
         life = supervisor.life
         verdict = admit(
             life.state,
+            idempotent=method in supervisor.idempotent,
             lazy=supervisor.policy.start_mode == "lazy",
             never_started=life.generation == 0,
         )
-        if verdict is Verdict.WAKE or verdict is Verdict.WAIT:
+        if verdict is Verdict.WAIT and method in supervisor.idempotent:
+            # Also if this start fails: the next one will do as well.
+            before = life.generation - (life.state is State.STARTING)
+            await self._patience.outlast(supervisor, before, deadline)
+        elif verdict is Verdict.WAKE or verdict is Verdict.WAIT:
             left = None if deadline is None else max(0.0, deadline - self._driver.now())
             with anyio.move_on_after(left):
                 if verdict is Verdict.WAKE:
@@ -158,10 +198,11 @@ class Router:
     def _named(
         self, problem: Exception, supervisor: Supervisor, method: str, timeout: float | None
     ) -> errors.OutboardError:
+        generation = getattr(problem, "generation", supervisor.life.generation)
         where: dict[str, Any] = {
             "plugin": supervisor.name,
             "method": method,
-            "call_id": f"{supervisor.life.generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
+            "call_id": f"{generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
         }
         if isinstance(problem, RpcError):
             return _remote(problem, where, [method.name for method in supervisor.provides.methods])
@@ -171,7 +212,10 @@ class Router:
         if isinstance(problem, Refused):
             return self._refused(problem, supervisor, method, where)
         hint = f"outboard status {supervisor.name} says what becomes of it"
-        return errors.PluginCrashed(str(problem), hint=hint, **where)
+        if not (method in supervisor.idempotent or belongs_to_protocol(method)):
+            hint += "; a method that may be called twice can be declared idempotent, and is then called again"
+        data = {"incident": getattr(problem, "incident", ""), "cause": str(problem)}
+        return errors.PluginCrashed(str(problem), hint=hint, data=data, **where)
 
     def _refused(
         self, problem: Refused, supervisor: Supervisor, method: str, where: dict[str, Any]
@@ -184,6 +228,26 @@ class Router:
             hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
             return errors.NotSerializable(f"the params cannot be sent: {problem}", hint=hint, **where)
         return self._unavailable(supervisor, method)
+
+    def _tell_replay(
+        self,
+        supervisor: Supervisor,
+        link: Link,
+        method: str,
+        lost: Lost,
+        lost_at: float,
+        traceparent: str,
+    ) -> None:
+        self._bus.emit(
+            CallReplayed(
+                plugin=supervisor.name,
+                method=method,
+                call_id=f"{link.generation}.{lost.call_id}",
+                incident=link.incident,
+                waited_ms=round((self._driver.now() - lost_at) * 1000, 3),
+                trace_id=trace_id_of(traceparent),
+            )
+        )
 
     def _tell(
         self, error: errors.OutboardError, supervisor: Supervisor, started_at: float, traceparent: str

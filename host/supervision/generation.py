@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable
 
 import anyio
@@ -26,6 +27,7 @@ from host.process.deadlines import Deadlines
 from host.process.diagnose import diagnose
 from host.process.driver import Driver
 from host.process.exits import Exit
+from host.process.fingerprint import Fingerprint, worked_on
 from host.process.handshake import HandshakeRefused
 from host.process.launchers import CannotLaunch, LaunchSpec, launch_spec
 from host.process.link import Expired, Link, Lost
@@ -90,6 +92,10 @@ class Generation:
         stats: PluginStats,
     ) -> None:
         self.number = number
+        self.incident = uuid.uuid4().hex[:8]
+        """What its end will be called: known before, because calls end before anybody knows why."""
+        self.worked_on: list[Fingerprint] = []
+        """What it had in hand when it ended."""
         self.link: Link | None = None
         self.child: Child | None = None
         self.provides = Provides()
@@ -315,6 +321,7 @@ class Generation:
             read_fd=child.stdout_fd,
             on_event=lambda event: self.voice.hear(event, link),
         )
+        link.generation, link.incident = self.number, self.incident
         child.on_exit = lambda: link.lost(f"the plugin ended: {child.exit}")
         return link
 
@@ -428,14 +435,17 @@ class Generation:
 
     def _last_word(self, verdict: Verdict) -> machine.Event:
         """The event for `verdict`, with everything that is known of this end."""
-        child, link = self.child, self.link
+        child = self.child
+        calls = self.link.unanswered if self.link is not None else []
+        self.worked_on = worked_on(calls)
         return event_of(
             verdict,
             generation=self.number,
+            incident=self.incident,
             exit=child.exit if child is not None else None,
             killed_by_host=self._killed,
             up_s=None if child is None else round(time.time() - child.started_at, 3),
-            in_flight=[] if link is None else link.interrupted,
+            in_flight=[call.method for call in calls if call.method != "lifecycle/ping"],
             stderr=self.stderr_tail,
         )
 

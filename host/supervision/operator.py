@@ -34,14 +34,16 @@ class Operator:
         _insist_that_it_runs(supervisor)
 
     async def release(self, name: str) -> bool:
-        """Clears the record of a plugin that is held back, and starts it; False if it was not held back.
+        """Clears a plugin's record, and starts it if it is held back; False if there was nothing to clear.
+
+        One that serves goes on, and takes the calls again that were refused because they kill it.
 
         Raises:
             PluginDisabled, PluginUnavailable.
         """
         supervisor = self._enabled(name)
         if supervisor.life.state not in HELD_BACK:
-            return False
+            return supervisor.poison.forget()
         await supervisor.restart("released by an operator")
         _insist_that_it_runs(supervisor)
         return True

@@ -24,7 +24,9 @@ from host.supervision import machine
 from host.supervision.generation import Generation, Surroundings
 from host.supervision.health import is_alive
 from host.supervision.machine import Life
+from host.supervision.poison import Poison
 from host.supervision.states import AT_REST, SERVING, SETTLED, State
+from host.supervision.voice import one_line
 from protocol.lifecycle import LogRecord, Provides
 
 MAX_EVENTS = 256
@@ -57,6 +59,10 @@ class Supervisor:
         """Of the last generation that got as far as saying so."""
         self.timeouts: dict[str, float] = {}
         """What its methods say they need, for callers who do not say; seconds."""
+        self.idempotent: frozenset[str] = frozenset()
+        """Methods that may be called twice, as they say."""
+        self.poison = Poison()
+        """What is known of calls that kill it."""
         self.causes: deque[Cause] = deque(causes, maxlen=KEPT_CAUSES)
         """How its generations ended, the newest last."""
         self.changes: deque[StateChanged] = deque(maxlen=KEPT_CHANGES)
@@ -115,6 +121,7 @@ class Supervisor:
         if isinstance(event, machine.Ended | machine.Unfit | machine.NotNow) and event.cause is not None:
             self.causes.append(event.cause)
             self.stats.note_end(event.cause.kind)
+            self._blame(event.cause)
         self._events.append(event)
         self._posted.set()
 
@@ -130,6 +137,7 @@ class Supervisor:
 
     async def stop(self, reason: str) -> None:
         """Wants it not to run, and waits until it does not, or somebody has started it again."""
+        self.poison.forget()
         self.post(machine.Stop(reason))
         stopped = self.life.generation
         await self.wait_until(
@@ -140,11 +148,13 @@ class Supervisor:
 
     async def restart(self, reason: str) -> None:
         """A new generation, with a clean record; waits until it runs or does not."""
+        self.poison.forget()
         self.post(machine.Stop(reason, then=State.STARTING))
         await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
 
     async def disable(self, reason: str) -> None:
         """Wants it not to run, whoever asks, until it is enabled; waits until it does not."""
+        self.poison.forget()
         self.post(machine.Stop(reason, then=State.DISABLED))
         await self.wait_until(lambda life: life.state in AT_REST)
 
@@ -170,6 +180,17 @@ class Supervisor:
         await self.wait_until(lambda life: life.state in AT_REST)
         self.leaving = True
         self._posted.set()
+
+    def _blame(self, cause: Cause) -> None:
+        generation = self._generation
+        if generation is not None and generation.number == cause.generation:
+            now = self._around.driver.now()
+            for mark in self.poison.note(cause, generation.worked_on, now):
+                names = ", ".join(each.incident for each in self.poison.incidents_of(mark, now))
+                text = (
+                    f"`{one_line(mark.method)}` is refused from now on with the params of incidents {names}"
+                )
+                self._bus.emit(PluginProblem(file=self.candidate.file, plugin=self.name, message=text))
 
     def kill(self) -> None:
         """By signal, at once. The machine hears of it as of any other death."""
@@ -259,6 +280,7 @@ class Supervisor:
         self.provides = provides
         hooks = [f"hook/{info.point}" for info in provides.hooks]
         self.stats.announce([*(info.name for info in provides.methods), *hooks])
+        self.idempotent = frozenset(info.name for info in provides.methods if info.idempotent)
         self.timeouts = {
             info.name: info.timeout_s
             for info in provides.methods

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import SAMPLES, Daemon, environment, outboard
-from tests.support.plugins import write_plugin, write_raw_plugin
+from tests.support.plugins import QUICK, write_plugin, write_raw_plugin
 
 
 def test_0_what_was_asked_for_was_done(daemon: Daemon) -> None:
@@ -168,6 +168,24 @@ def test_7_a_second_daemon_is_refused_and_the_first_one_lives(daemon: Daemon) ->
 def test_7_a_name_is_taken(daemon: Daemon) -> None:
     done = daemon.cli("add", SAMPLES / "hello", "--json")
     assert (done.code, done.error["code"]) == (7, "OB103")
+
+
+def test_7_a_call_that_has_killed_its_plugin_twice_is_refused_until_it_is_released(home: Path) -> None:
+    code = "@plugin.method(idempotent=True)\ndef fall(how: str) -> str:\n    return how or os.abort()\n"
+    weak = write_plugin(home / "plugins", "weak", code, restart=QUICK)
+    with Daemon(home, weak) as daemon:
+        died = daemon.cli("call", "weak", "fall", "how=", "--json")  # twice: it may be repeated
+        assert (died.code, died.error["code"]) == (1, "OB402")
+        assert daemon.cli("start", "weak").code == 0
+        refused = daemon.cli("call", "weak", "fall", "how=", "--json")
+        assert (refused.code, refused.error["code"], refused.error["name"]) == (7, "OB504", "PoisonCall")
+        incidents = refused.error["data"]["incidents"]
+        assert [each["generation"] for each in incidents] == [1, 2]
+        assert incidents[1]["incident"] == died.error["data"]["incident"]
+        assert incidents[1]["incident"] in daemon.cli("why", "weak").out
+        assert daemon.cli("call", "weak", "fall", "how=softly").out == "softly\n"
+        assert daemon.cli("release", "weak").out.startswith("weak is released")
+        assert daemon.cli("call", "weak", "fall", "how=", "--json").error["code"] == "OB402"
 
 
 @pytest.mark.parametrize(

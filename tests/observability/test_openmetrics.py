@@ -114,6 +114,7 @@ def test_every_metric_is_of_the_type_and_unit_that_its_name_says() -> None:
         "outboard_plugin_log_records_dropped": "counter",
         "outboard_calls": "counter",
         "outboard_calls_in_flight": "gauge",
+        "outboard_calls_replayed": "counter",
         "outboard_call_duration_seconds": "histogram",
     }
     units = {"seconds", "bytes", "ratio"}

@@ -9,13 +9,17 @@ import pytest
 from host.routing.admission import Verdict, admit
 from host.supervision.states import SERVING, State
 
+BOTH = [False, True]
 
-@pytest.mark.parametrize(("state", "lazy", "new"), list(product(State, [False, True], [False, True])))
-def test_a_call_passes_waits_wakes_or_is_refused(state: State, lazy: bool, new: bool) -> None:
-    verdict = admit(state, lazy=lazy, never_started=new)
+
+@pytest.mark.parametrize(("state", "idempotent", "lazy", "new"), list(product(State, BOTH, BOTH, BOTH)))
+def test_a_call_passes_waits_wakes_or_is_refused(
+    state: State, idempotent: bool, lazy: bool, new: bool
+) -> None:
+    verdict = admit(state, idempotent=idempotent, lazy=lazy, never_started=new)
     if state in SERVING:
         assert verdict is Verdict.PASS
-    elif state is State.STARTING:
+    elif state is State.STARTING or (state is State.BACKOFF and idempotent):
         assert verdict is Verdict.WAIT
     elif state is State.STOPPED and lazy and new:
         assert verdict is Verdict.WAKE
@@ -24,4 +28,4 @@ def test_a_call_passes_waits_wakes_or_is_refused(state: State, lazy: bool, new: 
 
 
 def test_a_lazy_plugin_that_was_stopped_stays_so() -> None:
-    assert admit(State.STOPPED, lazy=True, never_started=False) is Verdict.REFUSE
+    assert admit(State.STOPPED, idempotent=True, lazy=True, never_started=False) is Verdict.REFUSE
