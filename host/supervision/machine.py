@@ -17,6 +17,9 @@ from host.observability.causes import Cause
 from host.supervision.restart import Again, History, after_crash, probation_s, probe_delay_s
 from host.supervision.states import State
 
+PROBATION = "probation"
+"""The concern about one that has just crashed: it has to stay up for a while before it is relied on."""
+
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the machine knows of one plugin. Times are on the host's monotonic clock."""
@@ -32,11 +35,13 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it ought to be running, as far as people and their configuration have said."""
     running_since: float | None = None
     """Since when it serves."""
+    concerns: tuple[tuple[str, str], ...] = ()
+    """What is wrong with it while it serves, as name and text, the oldest first. With any it is degraded."""
     probation_until: float | None = None
-    """While degraded after a crash: when it will have stayed up for long enough to count as running."""
+    """While `PROBATION` is a concern: when it will have stayed up for long enough."""
     next_start_at: float | None = None
     then: State = State.STOPPED
-    """While stopping: what it is to be afterwards: stopped, starting or disabled."""
+    """While stopping: what it is to be afterwards: stopped, starting or disabled; backoff if condemned."""
     probes: int = 0
     """Starts tried by ourselves since it was quarantined."""
     is_probe: bool = False
@@ -104,6 +109,28 @@ class Unfit(msgspec.Struct, frozen=True):
     cause: Cause | None = None
 
 
+class Concern(msgspec.Struct, frozen=True):
+    """Something is wrong with it and it still serves; holds until `Eased`. Again: a new text for it."""
+
+    generation: int
+    name: str
+    text: str
+
+
+class Eased(msgspec.Struct, frozen=True):
+    """The concern of that name is over."""
+
+    generation: int
+    name: str
+
+
+class Condemned(msgspec.Struct, frozen=True):
+    """It is being killed for what it did; `Ended` follows, and counts as a crash."""
+
+    generation: int
+    reason: str
+
+
 class Ended(msgspec.Struct, frozen=True):
     """Its process is gone and has been reaped."""
 
@@ -115,7 +142,9 @@ class Ended(msgspec.Struct, frozen=True):
     cause: Cause | None = None
 
 
-Event = Start | Stop | Enable | Woke | Started | NotNow | Cleared | Unfit | Ended
+Event = (
+    Start | Stop | Enable | Woke | Started | NotNow | Cleared | Unfit | Concern | Eased | Condemned | Ended
+)
 
 
 # -- commands ------------------------------------------------------------------------------------
@@ -153,7 +182,7 @@ def step(life: Life, event: Event, now: float, policy: PluginPolicy) -> Step:
 
 
 def _enter(life: Life, state: State, reason: str, now: float, **changes: Any) -> Life:
-    changes = {"next_start_at": None, "probation_until": None} | changes
+    changes = {"next_start_at": None, "probation_until": None, "concerns": ()} | changes
     return msgspec.structs.replace(life, state=state, reason=reason, since=now, **changes)
 
 
@@ -192,12 +221,20 @@ def _probe(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
 def _started(life: Life, event: Started, now: float, policy: PluginPolicy) -> Step:
     needed_s = probation_s(life.history, is_probe=life.is_probe)
     if not needed_s:
-        return _enter(life, State.RUNNING, "", now, running_since=now), []
+        return _serving(life, life.concerns, now, running_since=now), []
     until = now + needed_s
     what = "its quarantine" if life.is_probe else _crashes(life.history)
-    reason = f"on probation for {needed_s:g} s after {what}"
-    entered = _enter(life, State.DEGRADED, reason, now, running_since=now, probation_until=until)
-    return entered, [WakeAt(until)]
+    concerns = ((PROBATION, f"on probation for {needed_s:g} s after {what}"), *life.concerns)
+    return _serving(life, concerns, now, running_since=now, probation_until=until), [WakeAt(until)]
+
+
+def _serving(life: Life, concerns: tuple[tuple[str, str], ...], now: float, **changes: Any) -> Life:
+    """Running if nothing is wrong with it, else degraded; still since when it has been so."""
+    state = State.DEGRADED if concerns else State.RUNNING
+    reason = "; ".join(text for _, text in concerns)
+    since = life.since if state is life.state else now
+    changes = {"probation_until": life.probation_until} | changes
+    return _enter(life, state, reason, since, concerns=concerns, **changes)
 
 
 def _crashes(history: History) -> str:
@@ -208,7 +245,28 @@ def _proven(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
     if life.probation_until is None or now < life.probation_until:
         return life, [] if life.probation_until is None else [WakeAt(life.probation_until)]
     changes = _CLEAN_RECORD if life.is_probe else {}
-    return _enter(life, State.RUNNING, "", now, **changes), []
+    return _serving(life, _without(life, PROBATION), now, probation_until=None, **changes), []
+
+
+def _without(life: Life, name: str) -> tuple[tuple[str, str], ...]:
+    return tuple(concern for concern in life.concerns if concern[0] != name)
+
+
+def _concern(life: Life, event: Concern, now: float, policy: PluginPolicy) -> Step:
+    concerns = tuple((dict(life.concerns) | {event.name: event.text}).items())
+    if life.state is State.STARTING:  # it will be degraded as soon as it serves
+        return msgspec.structs.replace(life, concerns=concerns), []
+    return _serving(life, concerns, now), []
+
+
+def _eased(life: Life, event: Eased, now: float, policy: PluginPolicy) -> Step:
+    if life.state is State.STARTING:
+        return msgspec.structs.replace(life, concerns=_without(life, event.name)), []
+    return _serving(life, _without(life, event.name), now), []
+
+
+def _condemned(life: Life, event: Condemned, now: float, policy: PluginPolicy) -> Step:
+    return _enter(life, State.STOPPING, event.reason, now, then=State.BACKOFF), []
 
 
 def _not_now(life: Life, event: NotNow, now: float, policy: PluginPolicy) -> Step:
@@ -281,6 +339,8 @@ def _then(life: Life, then: State) -> Step:
 
 
 def _stopped(life: Life, event: Ended | Unfit | NotNow, now: float, policy: PluginPolicy) -> Step:
+    if life.then is State.BACKOFF:
+        return TABLE[State.STARTING, type(event)](life, event, now, policy)
     if life.then is State.STARTING:
         return _begin(life, life.reason, now, **_CLEAN_RECORD)
     return _enter(life, life.then, life.reason, now, running_since=None, **_CLEAN_RECORD), []
@@ -312,6 +372,9 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.STARTING, Started): _started,
     (State.STARTING, NotNow): _not_now,
     (State.STARTING, Unfit): _unfit,
+    **{(state, Concern): _concern for state in _UP},
+    **{(state, Eased): _eased for state in _UP},
+    **{(state, Condemned): _condemned for state in _UP},
     **{(state, Ended): _ended for state in _UP},
     **{(state, Stop): _stop for state in _UP},
     **{(state, Stop): _stop_at_rest for state in _AT_REST},

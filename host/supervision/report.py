@@ -6,6 +6,7 @@ import time
 
 from host.observability.causes import Cause
 from host.observability.snapshot import Calls, Changed, LastExit, LatencyMs, PluginStatus, Why
+from host.supervision.machine import PROBATION
 from host.supervision.states import LIVE, SERVING, State
 from host.supervision.supervisor import Supervisor
 from host.supervision.usage import Usage
@@ -16,7 +17,6 @@ MAX_NAME = 100
 MAX_NAMES = 200
 MAX_LINE = 500
 TAIL = 20
-PROBATION = "probation"
 
 
 def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> PluginStatus:

@@ -194,7 +194,8 @@ class Supervisor:
                 self._events.popleft()
                 cause = getattr(event, "cause", None) if self.life is not before else None
                 entered = self.life.state is not before.state or self.life.generation != before.generation
-                if entered or cause is not None:  # a new reason to wait is news too
+                concerned = self.life.state in SERVING and _names(self.life) != _names(before)
+                if entered or concerned or cause is not None:  # a new reason is news too
                     self._announce(before, cause)
                 if entered and self.life.state in AT_REST:
                     self._around.environments.leave(self.name)
@@ -276,3 +277,7 @@ class Supervisor:
                 fields=record.fields if record is not None else {},
             )
         )
+
+
+def _names(life: Life) -> set[str]:
+    return {name for name, _ in life.concerns}

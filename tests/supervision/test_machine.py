@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 
 from host.config.effective import PluginPolicy
 from host.supervision import machine
-from host.supervision.machine import Cleared, Enable, Ended, Life, NotNow, Start, Started, Stop, Unfit, Woke
+from host.supervision.machine import (
+    Cleared,
+    Concern,
+    Condemned,
+    Eased,
+    Enable,
+    Ended,
+    Life,
+    NotNow,
+    Start,
+    Started,
+    Stop,
+    Unfit,
+    Woke,
+)
 from host.supervision.states import AT_REST, LIVE, SERVING, State
 from tests.support.fake_clock import FakeClock
 
@@ -36,6 +50,7 @@ class World:
 
     def feed(self, event: machine.Event) -> None:
         before = self.life
+        self.asked_to_end |= self.live is not None and isinstance(event, Condemned)
         self.life, commands = machine.step(before, event, self.clock.now, self.policy)
         assert self.life.generation >= before.generation
         self.visited.add(self.life.state)
@@ -53,6 +68,11 @@ class World:
             else:
                 self.wake_at = command.at
         assert (self.life.state in LIVE) == (self.live is not None)
+        assert not self.life.concerns or self.life.state in LIVE - {State.STOPPING}
+        assert self.life.state not in SERVING or (
+            (self.life.state is State.DEGRADED) == bool(self.life.concerns)
+        )
+        assert (self.life.probation_until is not None) == (machine.PROBATION in dict(self.life.concerns))
         assert (self.life.state is State.STOPPING) == (self.live is not None and self.asked_to_end)
 
     def ask(self, event: Start | Stop) -> None:
@@ -91,8 +111,14 @@ def act(world: World, action: tuple[Any, ...]) -> None:
         world.feed(Cleared(generation, "there"))
     elif world.live is None:
         return
+    elif kind == "concern":
+        world.feed(Concern(generation, *arguments))
+    elif kind == "eased":
+        world.feed(Eased(generation, *arguments))
+    elif kind == "condemned":
+        world.feed(Condemned(generation, "too much"))
     elif kind == "started":
-        if world.life.running_since is None:
+        if world.life.running_since is None and not world.asked_to_end:
             world.feed(Started(generation))
     elif kind == "ended":
         world.end(clean=arguments[0], luck=arguments[1])
@@ -106,6 +132,9 @@ actions = st.one_of(
     st.tuples(st.just("ended"), st.booleans(), st.floats(0, 1)),
     st.sampled_from([("woke",), ("started",), ("started",), ("unfit",), ("cleared",)]),
     st.sampled_from([("not_now", 3.0), ("not_now", None)]),
+    st.tuples(st.just("concern"), st.sampled_from(["memory", "pings"]), st.sampled_from(["much", "more"])),
+    st.tuples(st.just("eased"), st.sampled_from(["memory", "pings"])),
+    st.just(("condemned",)),
 )
 policies = st.builds(
     PluginPolicy,
@@ -308,6 +337,84 @@ def test_a_clean_exit_before_it_ran_is_a_failed_start() -> None:
     world.ask(Start("go"))
     world.end(clean=True)
     assert world.life.state is State.BACKOFF
+
+
+def running(policy: PluginPolicy | None = None) -> World:
+    world = World(policy)
+    world.ask(Start("go"))
+    world.feed(Started(1))
+    return world
+
+
+def test_it_is_degraded_while_anything_is_wrong_with_it_and_says_all_of_it() -> None:
+    world = running()
+    world.sleep(5.0)
+    world.feed(Concern(1, "memory", "much memory"))
+    since = world.life.since
+    world.sleep(1.0)
+    world.feed(Concern(1, "pings", "a ping missed"))
+    assert (world.life.state, world.life.reason) == (State.DEGRADED, "much memory; a ping missed")
+    assert world.life.since == since
+    world.feed(Concern(1, "memory", "more memory"))
+    assert world.life.reason == "more memory; a ping missed"
+    world.feed(Eased(1, "memory"))
+    assert (world.life.state, world.life.reason) == (State.DEGRADED, "a ping missed")
+    world.feed(Eased(1, "pings"))
+    assert (world.life.state, world.life.reason, world.life.since) == (State.RUNNING, "", world.clock.now)
+
+
+def test_the_end_of_probation_ends_no_other_concern_nor_the_other_way_round() -> None:
+    world = running()
+    world.end()
+    world.sleep(1.0)
+    world.feed(Started(2))
+    world.feed(Concern(2, "memory", "much memory"))
+    assert world.life.reason == "on probation for 1 s after a crash; much memory"
+    world.sleep(1.1)
+    assert (world.life.state, world.life.reason) == (State.DEGRADED, "much memory")
+    world.end()
+    world.sleep(2.0)
+    world.feed(Started(3))
+    world.feed(Concern(3, "memory", "much memory"))
+    world.feed(Eased(3, "memory"))
+    assert world.life.state is State.DEGRADED
+    world.sleep(2.1)
+    assert world.life.state is State.RUNNING
+
+
+def test_what_was_wrong_while_it_started_is_known_once_it_serves() -> None:
+    world = World()
+    world.ask(Start("go"))
+    world.feed(Concern(1, "memory", "much memory"))
+    assert (world.life.state, world.life.reason) == (State.STARTING, "go")
+    world.feed(Started(1))
+    assert (world.life.state, world.life.reason) == (State.DEGRADED, "much memory")
+    world.end()
+    world.sleep(1.0)
+    assert world.life.concerns == ()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_one_that_is_condemned_is_stopping_until_its_end_which_is_a_crash(begun: bool) -> None:
+    world = running() if begun else World()
+    if not begun:
+        world.ask(Start("go"))
+    world.feed(Condemned(1, "too much"))
+    assert (world.life.state, world.life.reason) == (State.STOPPING, "too much")
+    world.end()
+    assert world.life.state is State.BACKOFF
+    assert world.life.is_wanted
+    world.sleep(1.0)
+    assert world.life.state is State.STARTING
+    assert world.life.crashes == 1
+
+
+def test_a_stop_of_one_that_is_condemned_is_a_stop() -> None:
+    world = running()
+    world.feed(Condemned(1, "too much"))
+    world.ask(Stop("halt"))
+    world.end()
+    assert world.life.state is State.STOPPED
 
 
 def test_waiting_is_not_a_crash() -> None:
