@@ -35,6 +35,7 @@ from host.observability.events import HostEvent, StateChanged
 from host.observability.lag import LoopLag
 from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import HostStatus, Status, Why
+from host.process.cgroup import Groups, NotDelegated, find_groups
 from host.process.deadlines import Deadlines
 from host.process.driver import current_driver
 from host.routing.dispatch import HookOutcome
@@ -47,7 +48,7 @@ from host.supervision.plan import Plan
 from host.supervision.report import explain, report
 from host.supervision.states import SERVING, State
 from host.supervision.tree import SupervisorTree
-from host.supervision.usage import UsageSampler
+from host.supervision.usage import UsageWatch
 from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
@@ -84,7 +85,7 @@ class Host:
         self._environments_root = os.path.join(os.path.abspath(cache_dir or usual.cache), "environments")
         self._extension_points = tuple(extension_points)
         self._bus = Bus()
-        self._usage: UsageSampler
+        self._usage: UsageWatch
         self._lag = LoopLag()
         self._bus.subscribe(self._look_at_new_processes)
         self._started_at = time.monotonic()
@@ -116,7 +117,7 @@ class Host:
             ) from None
         self._was_entered = True
         self._deadlines = Deadlines(self._driver)
-        self._usage = UsageSampler()
+        self._usage = UsageWatch(self._driver.now)
         environments = Environments(
             self._environments_root, self._driver, timeout_s=config.host.environment_timeout
         )
@@ -127,6 +128,7 @@ class Host:
             starts=anyio.CapacityLimiter(config.host.max_starts or 2 * (os.cpu_count() or 1)),
             instance=uuid.uuid4().hex[:8],
             data_root=self._data_root,
+            groups=self._find_groups(),
         )
         tree = self._tree = SupervisorTree(
             config, self._config_file, self._folders, around, self._bus, memory_file=self._state_file
@@ -169,7 +171,7 @@ class Host:
             async with anyio.create_task_group() as tasks:
                 supervision = await tasks.start(tree.run)
                 await supervision.start(environments.run)
-                supervision.start_soon(self._usage.run, lambda: tree.pids)
+                supervision.start_soon(self._usage.run, lambda: tree.generations)
                 supervision.start_soon(self._lag.run)
                 begun.set()
         except Exception as error:  # our own fault: it is told to whoever leaves
@@ -308,9 +310,7 @@ class Host:
         now = self._driver.now()
         reports = []
         for supervisor in sorted(wanted, key=lambda supervisor: supervisor.name):
-            child = supervisor.generation.child if supervisor.generation is not None else None
-            usage = self._usage.usage.get(child.pid) if child is not None else None
-            reports.append(report(supervisor, usage, now=now))
+            reports.append(report(supervisor, now=now))
         host = HostStatus(
             pid=os.getpid(),
             version=protocol.__version__,
@@ -378,6 +378,12 @@ class Host:
             hint="use it from the loop and the thread that entered it; from any thread, use BlockingHost",
         )
 
+    def _find_groups(self) -> Groups | None:
+        try:
+            return find_groups(settle=self.mode == "daemon")
+        except NotDelegated:
+            return None
+
     def _look_at_new_processes(self, event: HostEvent) -> None:
-        if isinstance(event, StateChanged) and event.state == State.RUNNING:
+        if isinstance(event, StateChanged) and event.state in SERVING:
             self._usage.look_soon()

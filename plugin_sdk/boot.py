@@ -15,6 +15,8 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIGKILL = 9
+_NICE = 5
+"""Whoever computes a lot yields to the host, and to everybody else who does not say so."""
 
 
 def harden() -> None:
@@ -27,6 +29,7 @@ def harden() -> None:
     if host_pid is None:
         return
     os.umask(0o077)
+    os.nice(_NICE)
     if sys.platform == "linux":
         import ctypes
 

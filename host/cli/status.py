@@ -149,7 +149,7 @@ def one(plugin: dict[str, Any]) -> str:
         ("process", f"pid {plugin['pid']}, generation {plugin['generation']}" if plugin["pid"] else "-"),
         ("up", span(plugin["uptime_s"])),
         ("memory", f"{size(plugin['memory_bytes'])} of {size(plugin['memory_limit_bytes'])}"),
-        ("cpu", "-" if plugin["cpu_percent"] is None else f"{plugin['cpu_percent']:.0f} %"),
+        ("cpu", _amount(plugin["cpu_percent"], "percent")),
         ("calls", f"{counts}, {calls['in_flight']} in flight"),
         ("latency", "-" if p50 is None else f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"),
         ("restarts", str(plugin["restarts"])),
@@ -166,6 +166,23 @@ def one(plugin: dict[str, Any]) -> str:
     if plugin["stdout_noise_bytes"]:
         facts.append(("noise", f"{size(plugin['stdout_noise_bytes'])} on stdout that were no frames"))
     lines = [plugin["name"], *(f"  {name:<9} {value}" for name, value in facts)]
+    lines += [f"  {line}" for line in _limits(plugin["limits"]).splitlines()]
     if plugin["stderr_tail"]:
         lines += ["  stderr", *(f"    {line}" for line in plugin["stderr_tail"][-10:])]
     return "\n".join(lines)
+
+
+def _limits(limits: list[dict[str, Any]]) -> str:
+    rows = [["limits", "USED", "PEAK", "SOFT", "HARD", "KEPT BY"]]
+    for limit in limits:
+        amounts = [_amount(limit[key], limit["unit"]) for key in ("usage", "peak", "soft", "hard")]
+        rows.append([f"  {limit['name']}", *amounts, limit["mechanism"] or "-"])
+    return table(rows)
+
+
+def _amount(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    if unit == "bytes":
+        return size(int(value))
+    return f"{value:.0f} %" if unit == "percent" else f"{value:.0f}"

@@ -30,6 +30,25 @@ class LastExit(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time."""
 
 
+class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit of a plugin, with its use."""
+
+    name: str
+    """Its key in [limits]; `core` has none."""
+    unit: str
+    """`bytes`, `count` or `percent`."""
+    soft: float | None
+    """From here on the plugin is degraded."""
+    hard: float | None
+    """More than this is not to be; null is no limit."""
+    usage: float | None
+    """At the last look; null where nobody can tell."""
+    peak: float | None
+    """The most that was seen of this process."""
+    mechanism: str | None
+    """Who keeps the hard limit; null if nobody does."""
+
+
 class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
@@ -50,6 +69,7 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None
     memory_limit_bytes: int | None
     processes: int | None
+    limits: list[LimitStatus]
     calls: Calls
     latency_ms: LatencyMs
     next_start_in_s: float | None

@@ -17,6 +17,7 @@ import plugin_sdk
 from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
 from host.observability.causes import Kind
+from host.process.rlimits import for_child
 
 INHERITED = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SYSTEMROOT")
 _BOOT = str(Path(plugin_sdk.__file__).with_name("boot.py"))
@@ -57,7 +58,7 @@ def launch_spec(
         HOME=data_dir,
         OUTBOARD_INSTANCE=instance,
         OUTBOARD_HOST_PID=str(os.getpid()),
-        OUTBOARD_RLIMITS=_rlimits(policy),
+        OUTBOARD_RLIMITS=for_child(policy),
         PYTHONUTF8="1",
     )
     python = sys.executable
@@ -91,13 +92,3 @@ def _find(program: str, folder: str, path: str | None) -> str:
             fix=f"install {program}, or give its whole path in [run] command",
         )
     return found
-
-
-def _rlimits(policy: PluginPolicy) -> str:
-    wanted = {
-        "DATA": policy.memory_bytes,
-        "NOFILE": policy.open_files,
-        "FSIZE": policy.file_size_bytes,
-        "CORE": 0,
-    }
-    return ",".join(f"{name}={value}" for name, value in wanted.items() if value is not None)

@@ -20,7 +20,8 @@ from host.discovery.validate import Candidate
 from host.environments.outcome import Failure
 from host.environments.store import Environments
 from host.observability.metrics import PluginStats
-from host.process import handshake
+from host.process import handshake, rlimits
+from host.process.cgroup import Groups, Leaf
 from host.process.deadlines import Deadlines
 from host.process.diagnose import diagnose
 from host.process.driver import Driver
@@ -32,8 +33,10 @@ from host.process.oom import oom_kills
 from host.process.spawn import Child, spawn
 from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
+from host.process.usage import Bounds, Usage
 from host.supervision import machine
 from host.supervision.health import wait_unresponsive
+from host.supervision.limits import Breach, Watches, judge, killed_by_kernel
 from host.supervision.verdict import (
     Verdict,
     environment_being_built,
@@ -68,6 +71,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """How many may start at once."""
     instance: str
     data_root: str
+    groups: Groups | None = None
+    """Control groups, where they have been delegated to this host."""
 
 
 class Generation:
@@ -92,7 +97,13 @@ class Generation:
         self._killed = False
         self._candidate = candidate
         self.policy = policy
-        """What holds now; a reload may change it."""
+        """What holds now; `reconfigure` changes it."""
+        self.usage: Usage | None = None
+        """What its process tree used at the last look."""
+        self.bounds = _bounds(policy)
+        self._watches: Watches = {}
+        self._breach: Breach | None = None
+        self._group: Leaf | None = None
         self._around = around
         self._post = post
         self._stderr: StderrReader | None = None
@@ -108,12 +119,48 @@ class Generation:
         """The last lines it wrote to stderr."""
         return list(self._stderr.tail) if self._stderr is not None else []
 
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """Of its own control group; empty if it has none."""
+        return self._group.controllers if self._group is not None else ()
+
+    def reconfigure(self, policy: PluginPolicy) -> list[str]:
+        """What holds from now on, for the living process too; returns the limits that wait for the next."""
+        before, self.policy = self.policy, policy
+        self.bounds = _bounds(policy)
+        if self._group is not None:
+            self._group.limit(policy)
+        if self.child is None or self.child.exit is not None:
+            return []
+        return rlimits.change(self.child.pid, before, policy)
+
+    def note_usage(self, usage: Usage) -> None:
+        """Takes a look at it, and what follows: nothing, a concern, or its end at once."""
+        if self.child is None or self.child.exit is not None or self._breach is not None:
+            return
+        self.usage = usage
+        judged = judge(self.policy, usage, self._watches, self._around.driver.now())
+        self._watches = judged.watches
+        for name, text in judged.concerns.items():
+            self._post(machine.Concern(self.number, name, text))
+        for name in judged.eased:
+            self._post(machine.Eased(self.number, name))
+        if judged.breach is not None:
+            self._breach = judged.breach
+            self._killed = True
+            self.kill()
+            self._post(machine.Condemned(self.number, judged.breach.text))
+            if self.link is not None:
+                self.link.lost(judged.breach.text)
+
     def ask_to_stop(self) -> None:
         """Begins the ladder; the generation's one event follows when it is over."""
         self._stop_asked.set()
 
     def kill(self) -> None:
         """At once, by signal, without asking anybody."""
+        if self._group is not None:
+            self._group.kill()
         if self.child is not None:
             self.child.kill()
 
@@ -165,6 +212,10 @@ class Generation:
         try:
             self._oom_kills = oom_kills()
             self.child = spawn(self._launch_spec(environment), self._around.driver)
+            if self._around.groups is not None:
+                self._group = self._around.groups.leaf(
+                    f"{self.name}-{self.number}", self.child.pid, self.policy
+                )
         except CannotLaunch as problem:
             return Verdict(
                 becomes=machine.NotNow,
@@ -330,6 +381,8 @@ class Generation:
             await self.child.exited.wait()
         by_itself = self.child.exit is not None
         await self._kill_and_reap()
+        if breach := self._breach_of(self.child.exit):
+            return Verdict(kind="limit", text=breach.text, fix=breach.fix)
         if by_itself and not self.voice.fault:
             return self._ended_as(self.child.exit, before=before)
         return Verdict(
@@ -339,17 +392,27 @@ class Generation:
     async def _kill_and_reap(self) -> None:
         assert self.child is not None
         self._killed = self._killed or self.child.exit is None
-        self.child.kill()  # what is left of its group, if it is gone itself
+        self.kill()  # what is left of its group, if it is gone itself
         with anyio.move_on_after(REAP_S, shield=True):
             await self.child.exited.wait()
         if self._stderr is not None:
             self._stderr.drain()  # its last words, which say why
 
     def _let_go(self) -> None:
+        if self._group is not None and self._around.groups is not None:
+            self._around.groups.remove(self._group)
         if self._stderr is not None:
             self._stderr.close()
         if self.link is not None:
             self.link.close()
+
+    def _breach_of(self, exit: Exit | None) -> Breach | None:
+        """The limit that it was killed for, by us or by its control group."""
+        if exit is not None and exit.signal != "SIGKILL":
+            return None  # it was faster
+        if self._breach is None and self._group is not None and self._group.oom_kills():
+            return killed_by_kernel(self.policy)
+        return self._breach
 
     def _ended_as(self, exit: Exit | None, *, before: str) -> Verdict:
         kills = oom_kills()
@@ -374,3 +437,7 @@ class Generation:
     def _nudge(self) -> None:
         if self.child is not None:
             self.child.signal(signal.SIGURG)
+
+
+def _bounds(policy: PluginPolicy) -> Bounds:
+    return Bounds(policy.memory_bytes, policy.processes, policy.threads)

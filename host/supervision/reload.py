@@ -7,7 +7,7 @@ problems are in the plan.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -18,8 +18,13 @@ from host.discovery.validate import Candidate
 from host.supervision.plan import Change, Plan
 from host.supervision.sources import Seen, Wanted
 
-AT_START = ("memory_bytes", "open_files", "file_size_bytes", "settings")
+AT_START = ("settings",)
 """What a process is given when it starts; everything else of a policy holds at once."""
+BY_KERNEL = ("memory_bytes", "open_files", "file_size_bytes")
+"""What holds at once if the kernel lets us change it for a process that runs."""
+
+HoldsAtOnce = Callable[[int | None, int | None], bool]
+"""Of such a limit, before and after."""
 
 
 class Here(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +38,7 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     """A file of its code that is newer than its process."""
 
 
-def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable) -> Plan:
+def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable, holds_at_once: HoldsAtOnce) -> Plan:
     """What turns `here` into what was seen. `before` is the [host] table that this host was made from."""
     wanted = seen.wanted
     kept = {os.path.abspath(problem.file) for problem in seen.problems}
@@ -45,7 +50,7 @@ def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable) -> Plan:
         old, new = here[name], wanted[name]
         if old.policy.enabled != new.policy.enabled:
             (enabled if new.policy.enabled else disabled).append(name)
-        elif why := _why_restart(old, new):
+        elif why := _why_restart(old, new, holds_at_once):
             # What nobody wants running is not started by a change of its files.
             (restarted if old.is_wanted else live).append(Change(name, why))
         elif keys := _changed(old.policy, new.policy):
@@ -66,7 +71,7 @@ def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable) -> Plan:
     )
 
 
-def _why_restart(old: Here, new: Wanted) -> str:
+def _why_restart(old: Here, new: Wanted, holds_at_once: HoldsAtOnce) -> str:
     before, after = old.candidate, new.candidate
     if (before.file, before.manifest.plugin, before.manifest.run) != (
         after.file,
@@ -78,6 +83,12 @@ def _why_restart(old: Here, new: Wanted) -> str:
         return f"{old.changed_file} has changed"
     fields = [
         field for field in AT_START if _text(getattr(old.policy, field)) != _text(getattr(new.policy, field))
+    ]
+    fields += [
+        field
+        for field in BY_KERNEL
+        if (was := getattr(old.policy, field)) != (wanted := getattr(new.policy, field))
+        and not holds_at_once(was, wanted)
     ]
     return ", ".join(_keys(old.policy, new.policy, fields))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from host.observability.causes import Cause
 from host.observability.snapshot import Calls, Changed, LastExit, LatencyMs, PluginStatus, Why
+from host.supervision.limits import rows
 from host.supervision.machine import PROBATION
 from host.supervision.states import LIVE, SERVING, State
 from host.supervision.supervisor import Supervisor
-from host.supervision.usage import Usage
 from host.supervision.voice import one_line
 
 # A picture of a thousand plugins must fit into a frame, whatever they call themselves.
@@ -19,12 +20,13 @@ MAX_LINE = 500
 TAIL = 20
 
 
-def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> PluginStatus:
+def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
     """`now` is the host's monotonic time."""
     life = supervisor.life
     plugin = supervisor.candidate.manifest.plugin
     generation = supervisor.generation
     child = generation.child if generation is not None and life.state in LIVE else None
+    usage = generation.usage if generation is not None and child is not None else None
     stats = supervisor.stats.total()
     return PluginStatus(
         name=plugin.name,
@@ -39,10 +41,16 @@ def report(supervisor: Supervisor, usage: Usage | None, *, now: float) -> Plugin
         pid=child.pid if child is not None else None,
         uptime_s=round(time.time() - child.started_at, 3) if child is not None else None,
         restarts=life.crashes,
-        cpu_percent=usage.cpu_percent if usage is not None and child is not None else None,
-        memory_bytes=usage.memory_bytes if usage is not None and child is not None else None,
+        cpu_percent=usage.cpu_percent if usage is not None else None,
+        memory_bytes=usage.memory_bytes if usage is not None else None,
         memory_limit_bytes=supervisor.policy.memory_bytes,
-        processes=usage.processes if usage is not None and child is not None else None,
+        processes=usage.processes if usage is not None else None,
+        limits=rows(
+            supervisor.policy,
+            usage,
+            generation.controllers if generation is not None else (),
+            platform=sys.platform,
+        ),
         calls=Calls(ok=stats.ok, error=stats.error, timeout=stats.timeout, in_flight=stats.in_flight),
         latency_ms=LatencyMs(p50=stats.latency.quantile_ms(0.5), p99=stats.latency.quantile_ms(0.99)),
         next_start_in_s=_next_start_in_s(supervisor, now),

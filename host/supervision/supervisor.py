@@ -17,7 +17,7 @@ from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
 from host.observability.bus import Bus
 from host.observability.causes import Cause
-from host.observability.events import PluginLogged, StateChanged
+from host.observability.events import PluginLogged, PluginProblem, StateChanged
 from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.supervision import machine
@@ -157,8 +157,11 @@ class Supervisor:
         """What holds from the next event on; what a process has from its start, from its next start on."""
         self.candidate = candidate
         self.policy = policy
-        if self._generation is not None:
-            self._generation.policy = policy
+        refused = self._generation.reconfigure(policy) if self._generation is not None else []
+        for text in refused:
+            self._bus.emit(
+                PluginProblem(file=candidate.file, message=f"{self.name}: {text}", plugin=self.name)
+            )
 
     async def leave(self, reason: str) -> None:
         """Stops it for good, whatever others ask for from now on; the task ends."""

@@ -23,7 +23,8 @@ from host.config.problems import FileProblem
 from host.discovery.validate import load_manifest
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem, StateChanged
-from host.supervision.generation import Surroundings
+from host.process.rlimits import holds_at_once
+from host.supervision.generation import Generation, Surroundings
 from host.supervision.memory import Memory, Quarantine, first_life
 from host.supervision.plan import Plan
 from host.supervision.reload import Here, plan
@@ -193,11 +194,19 @@ class SupervisorTree:
         return supervisor
 
     @property
+    def generations(self) -> list[Generation]:
+        """Those with a process."""
+        generations = [supervisor.generation for supervisor in self.plugins.values()]
+        return [
+            each
+            for each in generations
+            if each is not None and each.child is not None and each.child.exit is None
+        ]
+
+    @property
     def pids(self) -> list[int]:
         """Of the plugins' own processes that are there."""
-        generations = [supervisor.generation for supervisor in self.plugins.values()]
-        children = [generation.child for generation in generations if generation is not None]
-        return [child.pid for child in children if child is not None and child.exit is None]
+        return [each.child.pid for each in self.generations if each.child is not None]
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -214,7 +223,7 @@ class SupervisorTree:
             for name, supervisor in list(self.plugins.items())
             if scope.has(supervisor.candidate.file)
         }
-        return plan(here, seen, before=self._config.host), seen
+        return plan(here, seen, before=self._config.host, holds_at_once=holds_at_once), seen
 
     async def _apply(self, made: Plan, seen: Seen, starting: anyio.abc.TaskGroup) -> None:
         """Returns once what had to go is gone, and what is to start has its task in `starting`."""

@@ -20,7 +20,7 @@ PLUGIN = {
 }
 PLUGIN_OURS = {
     *("description", "start_mode", "expected", "methods", "hooks", "file"),
-    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck"),
+    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck", "limits"),
 }
 ERROR = {"code", "name", "message", "hint", "plugin", "method", "call_id", "data"}
 
@@ -36,6 +36,10 @@ def test_status_has_exactly_the_public_keys_and_ours(daemon: Daemon) -> None:
     assert [plugin["name"] for plugin in seen["plugins"]] == ["hello", "tester", "text_tools"]
     for plugin in seen["plugins"]:
         assert set(plugin) == PLUGIN | PLUGIN_OURS
+        limits = ["memory", "processes", "threads", "open_files", "cpu_percent", "file_size", "core"]
+        assert [limit["name"] for limit in plugin["limits"]] == limits
+        for limit in plugin["limits"]:
+            assert set(limit) == {"name", "unit", "soft", "hard", "usage", "peak", "mechanism"}
         assert set(plugin["calls"]) == {"ok", "error", "timeout", "in_flight"}
         assert set(plugin["latency_ms"]) == {"p50", "p99"}
         assert (plugin["state"], plugin["next_start_in_s"], plugin["last_exit"]) == ("running", None, None)
