@@ -33,23 +33,26 @@ class PsutilReader:
                         queue.append(child)
 
     def quick(self, root: int) -> Quick | None:
-        rss, cpu_s, threads = 0, 0.0, 0
+        rss, cpu_s, threads, processes = 0, 0.0, 0, 0
         members = self._trees.get(root, {})
         for pid, process in list(members.items()):
             try:
                 with process.oneshot():
                     if not process.is_running():
                         raise psutil.NoSuchProcess(pid)
+                    if process.status() == psutil.STATUS_ZOMBIE:
+                        continue
                     times = process.cpu_times()
                     rss += process.memory_info().rss
                     threads += process.num_threads()
                     cpu_s += times.user + times.system
                     cpu_s += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+                    processes += 1
             except psutil.AccessDenied:
                 continue
             except psutil.Error:
                 del members[pid]
-        return Quick(rss, cpu_s, len(members), threads) if members else None
+        return Quick(rss, cpu_s, processes, threads) if processes else None
 
     def exact_memory(self, root: int) -> tuple[int, Measure] | None:
         found = 0

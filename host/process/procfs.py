@@ -26,6 +26,8 @@ _ALONE = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap):\s*(\d+) kB", re.MULTILINE)
 _SHARED = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s*(\d+) kB", re.MULTILINE)
 _NO_ROOM = (errno.EMFILE, errno.ENFILE)
 _UNKEPT = -1
+_DEAD = (b"Z", b"X")
+"""Ended, and not waited for yet: it has the time that it used, and nothing else."""
 
 
 class _Member:
@@ -97,7 +99,7 @@ class ProcReader:
         members = self._trees.get(root)
         if not members:
             return None
-        rss = ticks = threads = 0
+        rss = ticks = threads = processes = 0
         gone: list[_Member] = []
         for member in members.values():
             fields = self._fields(member)
@@ -106,13 +108,13 @@ class ProcReader:
                 continue
             # utime, stime, and those of the children that it has waited for
             ticks += int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])
-            threads += int(fields[17])
-            rss += int(fields[21])
+            if fields[0] not in _DEAD:
+                processes += 1
+                threads += int(fields[17])
+                rss += int(fields[21])
         for member in gone:
             self._drop(root, member)
-        if not members:
-            return None
-        return Quick(rss * _PAGE, ticks / _TICKS_PER_S, len(members), threads)
+        return Quick(rss * _PAGE, ticks / _TICKS_PER_S, processes, threads) if processes else None
 
     def exact_memory(self, root: int) -> tuple[int, Measure] | None:
         members = list(self._trees.get(root, {}).values())
@@ -124,9 +126,9 @@ class ProcReader:
             sizes = pattern.findall(text) if text else []
             if sizes:
                 found += sum(map(int, sizes)) * 1024
-            elif (fields := self._fields(member)) is not None:
+            elif (fields := self._fields(member)) is not None and fields[0] not in _DEAD:
                 found += int(fields[21]) * _PAGE  # not ours to look into; what is known of it counts
-        return (found, "private" if alone else "pss") if members else None
+        return (found, "private" if alone else "pss") if found else None
 
     def open_files(self, root: int) -> int | None:
         most: int | None = None
