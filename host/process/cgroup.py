@@ -183,7 +183,7 @@ def _removed(folder: str) -> bool:
 def _written(folder: str, name: str, text: str) -> bool:
     try:
         # Not created: a file that is not there is a controller that is not on.
-        fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     except OSError:
         return False
     try:
