@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup test check demo bench bench-cli coverage clean
+.PHONY: help setup test check demo bench bench-cli bench-supervision coverage clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -38,6 +38,9 @@ bench: $(READY)  ## a call, as a ratio to a raw pipe of the same run
 
 bench-cli: $(READY)  ## a command as a whole process, beside an empty Python
 	$(BIN)/python -m tests.bench.cli
+
+bench-supervision: $(READY)  ## what supervision promises, beside what it takes here
+	$(BIN)/python -m tests.bench.limits
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -19,6 +19,7 @@ STEPS_S = (1.0, 0.5, 0.25, 0.1, 0.05)
 NEAR = 0.8
 """The part of a limit from which on it is looked at more closely."""
 NEAR_STEP_S = 0.25
+NEWS_STEP_S = 0.1
 LOOKS_TO_LIMIT = 4
 SCAN_S = 1.0
 FASTEST_SCAN_S = 0.1
@@ -38,6 +39,8 @@ class _Tree:
         self.looked_at: float | None = None
         self.fill = 0.0
         self.growth_per_s = 0.0
+        self.quick: Quick | None = None
+        self.usage: Usage | None = None
         self.cpu_at: float | None = None
         self.cpu_s = 0.0
         self.cpu_percent = 0.0
@@ -75,7 +78,7 @@ class Sampler:
             if tree.due <= now:
                 quick = self._reader.quick(root)
                 if quick is not None:
-                    seen[root] = self._judge(tree, root, quick, now)
+                    seen[root] = self._again(tree, quick, now) or self._judge(tree, root, quick, now)
                 tree.due = _next(now, tree.step_s)
         return seen
 
@@ -88,13 +91,25 @@ class Sampler:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _again(self, tree: _Tree, quick: Quick, now: float) -> Usage | None:
+        """What was found last time, for one that has done nothing since and is far from its limits."""
+        if quick is not tree.quick or tree.cpu_percent or tree.step_s < STEPS_S[0] or now >= tree.files_due:
+            return None
+        tree.looked_at = tree.cpu_at = now
+        tree.growth_per_s = 0.0
+        return tree.usage
+
     def _judge(self, tree: _Tree, root: int, quick: Quick, now: float) -> Usage:
         memory = self._memory(tree, root, quick.rss_bytes, now)
         if now >= tree.files_due:
             tree.files_due = now + OPEN_FILES_S
             tree.open_files = self._reader.open_files(root)
         self._note_cpu(tree, quick.cpu_s, now)
+        is_more = tree.quick is not None and quick.processes > tree.quick.processes
         tree.step_s = self._step(tree, _fill(tree.bounds, memory, quick), now)
+        if is_more:  # nobody knows yet how fast the newcomers are
+            tree.step_s = min(tree.step_s, NEWS_STEP_S)
+        tree.quick = quick
         peak = tree.peak
         if (
             memory > peak.memory_bytes
@@ -110,7 +125,7 @@ class Sampler:
                 threads=max(quick.threads, peak.threads),
                 open_files=max(tree.open_files or 0, peak.open_files or 0) or None,
             )
-        return Usage(
+        tree.usage = Usage(
             memory_bytes=memory,
             measure=tree.measure,
             cpu_percent=tree.cpu_percent,
@@ -119,6 +134,7 @@ class Sampler:
             open_files=tree.open_files,
             peak=peak,
         )
+        return tree.usage
 
     def _memory(self, tree: _Tree, root: int, rss: int, now: float) -> int:
         """Never above the limit unless it has just been counted exactly: nobody is killed for a guess."""

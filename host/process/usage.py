@@ -67,7 +67,7 @@ class Reader(Protocol):
         """Looks who belongs to whom."""
 
     def quick(self, root: int) -> Quick | None:
-        """None if it is gone, or cannot be seen just now."""
+        """None if it is gone, or cannot be seen just now. The same object again: nothing has changed."""
 
     def exact_memory(self, root: int) -> tuple[int, Measure] | None:
         """Without counting anything twice, nor what the kernel could drop at any moment. Takes longer."""

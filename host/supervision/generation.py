@@ -134,6 +134,11 @@ class Generation:
             return []
         return rlimits.change(self.child.pid, before, policy)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a look that shows nothing new may mean something nevertheless: time passes."""
+        return bool(self._watches)
+
     def note_usage(self, usage: Usage) -> None:
         """Takes a look at it, and what follows: nothing, a concern, or its end at once."""
         if self.child is None or self.child.exit is not None or self._breach is not None:

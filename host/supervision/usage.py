@@ -36,7 +36,9 @@ class UsageWatch:
                 bounds: dict[int, Bounds] = {pid: each.bounds for pid, each in there.items()}
                 seen = await anyio.to_thread.run_sync(sampler.look, bounds, self._now(), limiter=thread)
                 for pid, usage in seen.items():
-                    there[pid].note_usage(usage)
+                    generation = there[pid]
+                    if usage is not generation.usage or generation.is_watched:
+                        generation.note_usage(usage)
                 now = self._now()
                 with anyio.move_on_after(min(LONGEST_S, max(SHORTEST_S, sampler.due(now) - now))):
                     await self._wanted.wait()

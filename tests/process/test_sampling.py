@@ -264,7 +264,7 @@ data = bytearray(40 * 1024**2)
 for at in range(0, len(data), 4096): data[at] = 1
 for _ in range(4):
     if not os.fork():
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())
         sys.stdin.read()
         os._exit(0)
 """
@@ -297,7 +297,9 @@ def test_without_kept_descriptors_it_sees_the_same() -> None:
         assert one is not None
         assert other is not None
         assert abs(one.processes - other.processes) <= 1
-    assert unkept.quick(process.pid) is None
+    until = time.monotonic() + 10
+    while unkept.quick(process.pid) is not None:  # its killed children take a moment
+        assert time.monotonic() < until
     kept.close()
 
 
