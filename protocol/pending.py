@@ -37,7 +37,8 @@ class Outgoing:
 
     def __init__(self, *, max_id: int = MAX_ID, max_abandoned: int = MAX_ABANDONED) -> None:
         self.calls: dict[int, Call] = {}
-        self.abandoned: dict[int, None] = {}
+        self.abandoned: dict[int, str] = {}
+        """Their methods: the peer may be at work on them still."""
         self._max_id = max_id
         self._max_abandoned = max_abandoned
         self._last_id = 0
@@ -65,7 +66,7 @@ class Outgoing:
     def abandon(self, call: Call) -> None:
         """Gives up a call whose frame was sent: its id stays taken until the late reply."""
         self.settle(call.id)
-        self.abandoned[call.id] = None
+        self.abandoned[call.id] = call.method
         if len(self.abandoned) > self._max_abandoned:
             del self.abandoned[next(iter(self.abandoned))]
 

@@ -70,6 +70,10 @@ class Link:
         """Whether the plugin wants to know how much time each call has."""
         self.interrupted: list[str] = []
         """Methods of the calls that the end of the connection cut off, the oldest first."""
+        self.replies = 0
+        """To calls that somebody waited for; pings too."""
+        self.pongs = 0
+        """As many of them as were replies to pings, counted by who pings."""
         self.tells_traces = False
         """Whether the plugin wants to know which trace each call belongs to."""
         self._driver = driver
@@ -170,6 +174,7 @@ class Link:
     def _handle(self, happened: list[Event]) -> None:
         for event in happened:
             if type(event) is events.Reply:
+                self.replies += 1
                 waiter = event.call.token
                 if waiter.done():  # cancelled in this very turn
                     continue

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from host.supervision.states import SERVING, State
+from host.supervision.life import Life
+from host.supervision.states import SERVING
 
 
 class Verdict(Enum):
@@ -16,15 +17,15 @@ class Verdict(Enum):
     WAIT = "wait"
     """A start is under way."""
     WAKE = "wake"
-    """A lazy plugin: this call is what starts it."""
+    """A lazy plugin that nobody stopped by hand: this call is what starts it, also if it is just stopping."""
     REFUSE = "refuse"
 
 
-def admit(state: State, *, lazy: bool, never_started: bool) -> Verdict:
-    if state in SERVING:
+def admit(life: Life, *, lazy: bool) -> Verdict:
+    if life.state in SERVING:
         return Verdict.PASS
-    if state is State.STARTING:
-        return Verdict.WAIT
-    if lazy and state is State.STOPPED and never_started:
+    if lazy and life.may_be_woken:
         return Verdict.WAKE
+    if life.is_coming:
+        return Verdict.WAIT
     return Verdict.REFUSE

@@ -112,19 +112,14 @@ class Router:
 
     async def _admitted(self, supervisor: Supervisor, method: str, deadline: float | None) -> Link:
         """The link of a plugin that is not serving at first sight."""
-        life = supervisor.life
-        verdict = admit(
-            life.state,
-            lazy=supervisor.policy.start_mode == "lazy",
-            never_started=life.generation == 0,
-        )
+        verdict = admit(supervisor.life, lazy=supervisor.policy.start_mode == "lazy")
         if verdict is Verdict.WAKE or verdict is Verdict.WAIT:
             left = None if deadline is None else max(0.0, deadline - self._driver.now())
             with anyio.move_on_after(left):
                 if verdict is Verdict.WAKE:
-                    await supervisor.start("first call")
+                    await supervisor.start("a call came")
                 else:
-                    await supervisor.wait_until(lambda life: life.state is not State.STARTING)
+                    await supervisor.wait_until(lambda life: not life.is_coming)
         link = supervisor.link
         if link is None:
             raise self._unavailable(supervisor, method)
