@@ -131,7 +131,8 @@ class Supervisor:
             if len(self._events) >= MAX_EVENTS and isinstance(last, _WORDS):
                 self._events.pop()  # of so many words the last one counts
         if isinstance(event, machine.Ended | machine.Unfit | machine.NotNow) and event.cause is not None:
-            self.causes.append(event.cause)
+            if not (event.cause.kind == "asked" and self.life.may_be_woken):
+                self.causes.append(event.cause)  # that one goes to sleep would push out what went wrong
             self.stats.note_end(event.cause.kind)
         self._events.append(event)
         self._posted.set()
