@@ -43,6 +43,7 @@ from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
 from host.routing.router import Router
 from host.supervision.generation import Surroundings
+from host.supervision.known import Known
 from host.supervision.operator import Operator
 from host.supervision.plan import Plan
 from host.supervision.report import explain, report
@@ -61,7 +62,8 @@ class Host:
     `data_dir`: where each plugin's own folder is made. `state_file`: where it is kept which plugins are
     disabled, removed, added or quarantined, for the next host; without it nothing is kept.
     `extension_points`: what `hook` asks of many plugins at once.
-    `cache_dir`: where the environments of plugins with dependencies are built; hosts may share it.
+    `cache_dir`: where the environments of plugins with dependencies are built, and where it is kept what
+    lazy plugins provide; hosts may share it.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -82,7 +84,9 @@ class Host:
         self._state_file = Path(state_file) if state_file is not None else None
         usual = user_places(os.environ, os.getuid())
         self._data_root = str(data_dir or usual.data)
-        self._environments_root = os.path.join(os.path.abspath(cache_dir or usual.cache), "environments")
+        cache = os.path.abspath(cache_dir or usual.cache)
+        self._environments_root = os.path.join(cache, "environments")
+        self._known = Known(Path(cache, "provides"))
         self._extension_points = tuple(extension_points)
         self._bus = Bus()
         self._usage: UsageWatch
@@ -131,7 +135,13 @@ class Host:
             groups=self._find_groups(),
         )
         tree = self._tree = SupervisorTree(
-            config, self._config_file, self._folders, around, self._bus, memory_file=self._state_file
+            config,
+            self._config_file,
+            self._folders,
+            around,
+            self._bus,
+            memory_file=self._state_file,
+            known=self._known,
         )
         self._router = Router(tree.plugins, self._driver, self._bus)
         self._hooks = Hooks(points, tree.plugins, self._router, self._driver, self._bus)

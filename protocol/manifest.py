@@ -70,6 +70,9 @@ class HealthTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     interval: Duration | None = None
     timeout: Duration | None = None
     misses: Count | None = None
+    blocked_after: Duration | None = None
+    """It answers pings and has finished nothing for so long, with calls in flight: then it is blocked."""
+    blocked: Literal["restart", "degrade"] | None = None
 
 
 class StartTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

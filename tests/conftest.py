@@ -1,4 +1,9 @@
-"""For every test: the asynchronous ones run on asyncio, unless a test or its folder says otherwise."""
+"""For every test: the asynchronous ones run on asyncio, unless a test or its folder says otherwise.
+
+What hosts remember of plugins is each test's own.
+"""
+
+from pathlib import Path
 
 import pytest
 
@@ -6,3 +11,11 @@ import pytest
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No host knows from an earlier test, or an earlier day, what a plugin provides."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    return cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -29,6 +30,8 @@ def run(
 ) -> None:
     """Run the daemon in the foreground, until SIGTERM or Ctrl-C.
 
+    With on_critical = "exit" it ends with 3 when a critical plugin is down for good.
+
     With --json the log is JSON, and so is an error. Without --plugins and --config it looks for plugins
     in the user's data folder.
     """
@@ -42,8 +45,7 @@ def run(
         except OSError:
             pass  # the scan says that it is not there, and the daemon goes on
     log_format = log_format or ("json" if as_json else None)
-    daemon.run(
-        daemon.Options(
-            config=config, plugins=plugins, socket=socket, log_level=log_level, log_format=log_format
-        )
+    options = daemon.Options(
+        config=config, plugins=plugins, socket=socket, log_level=log_level, log_format=log_format
     )
+    sys.exit(daemon.run(options))

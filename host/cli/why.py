@@ -17,6 +17,7 @@ from host.control.client import Client
 SHOWN_CAUSES = 3
 SHOWN_CHANGES = 8
 SHOWN_STDERR = 8
+SHOWN_STACK = 20
 
 
 @click.command()
@@ -80,7 +81,12 @@ def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
         lines.append(f"    and {len(same) - 1} times before in the same way, since {_time(same[-1]['at'])}")
     if cause["in_flight"]:
         lines.append(f"    while it worked on {', '.join(cause['in_flight'][:5])}")
-    if with_stderr and cause["stderr"]:
+    if with_stderr and cause["stack"]:
+        lines.append("    where it hung:")
+        lines += [f"      {paint(line, 'bright_black')}" for line in cause["stack"][:SHOWN_STACK]]
+        if len(cause["stack"]) > SHOWN_STACK:
+            lines.append("      and more: --json has all of it")
+    elif with_stderr and cause["stderr"]:
         lines.append("    its last words:")
         lines += [f"      {paint(line, 'bright_black')}" for line in cause["stderr"][-SHOWN_STDERR:]]
     return lines

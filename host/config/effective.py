@@ -25,6 +25,8 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Every value settled, units in the names. The defaults here are the built-ins."""
 
     enabled: bool = True
+    critical: bool = False
+    """The operator's word, and never a plugin's: the host is not ready without it, whoever stopped it."""
 
     memory_bytes: int | None = 512 * _MIB
     """Of the whole process tree; None is no limit, as with every limit."""
@@ -48,6 +50,10 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval_s: float = 5.0
     ping_timeout_s: float = 5.0
     ping_misses: int = 3
+    blocked_after_s: float = 60.0
+    """With calls in flight it may finish nothing for so long, though it answers pings."""
+    blocked: Literal["restart", "degrade"] | None = None
+    """What is done about one that is; None: by what it is worked on with, see `vitals`."""
 
     start_mode: Literal["eager", "lazy"] = "eager"
     start_timeout_s: float = 30.0
@@ -76,6 +82,8 @@ POLICY_KEYS: dict[str, tuple[str, str]] = {
     "ping_interval_s": ("health", "interval"),
     "ping_timeout_s": ("health", "timeout"),
     "ping_misses": ("health", "misses"),
+    "blocked_after_s": ("health", "blocked_after"),
+    "blocked": ("health", "blocked"),
     "start_mode": ("start", "mode"),
     "start_timeout_s": ("start", "timeout"),
     "stop_timeout_s": ("start", "stop_timeout"),
@@ -86,7 +94,7 @@ POLICY_KEYS: dict[str, tuple[str, str]] = {
 
 _POSITIVE = (
     *("period_s", "backoff_min_s", "backoff_max_s", "probe_min_s", "probe_max_s"),
-    *("ping_interval_s", "ping_timeout_s", "start_timeout_s", "idle_stop_s"),
+    *("ping_interval_s", "ping_timeout_s", "blocked_after_s", "start_timeout_s", "idle_stop_s"),
 )
 
 
@@ -104,7 +112,10 @@ def effective(manifest: Manifest, config: HostConfig) -> PluginPolicy:
         if settled is not None:
             values[field] = _plain(settled)
     return PluginPolicy(
-        enabled=overrides.enabled, settings=_merged(manifest.settings, overrides.settings), **values
+        enabled=overrides.enabled,
+        critical=overrides.critical,
+        settings=_merged(manifest.settings, overrides.settings),
+        **values,
     )
 
 

@@ -41,6 +41,8 @@ class HostTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """Where the daemon answers over HTTP; 0 is any free port, None is nowhere."""
     metrics_address: Literal["127.0.0.1", "::1"] = "127.0.0.1"
     """This machine alone: what is told there is not for the network, and nobody is asked who they are."""
+    on_critical: Literal["stay", "exit"] = "stay"
+    """What the daemon does when a critical plugin is quarantined or has failed."""
     environment_timeout: Duration = Duration(600)
     """How long the environment of a plugin with dependencies may take to build."""
 
@@ -66,6 +68,8 @@ class PluginOverrides(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     """[plugins.NAME]: the operator's last word on one plugin."""
 
     enabled: bool = True
+    critical: bool = False
+    """The host is not ready without it, and `host.on_critical` says what its quarantine costs."""
     settings: dict[str, Any] = {}
     limits: LimitsTable = LimitsTable()
     restart: RestartTable = RestartTable()

@@ -36,6 +36,7 @@ from host.observability.events import HostEvent, StateChanged
 from host.observability.logs import LoguruSubscriber, Ring
 from host.observability.snapshot import Status
 from host.process.adopted import become_subreaper, kill_descendants, reap_adopted
+from host.supervision.states import State
 from host.supervision.tree import STOP_S
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ SETTLE_S = 0.5
 RETRY_S = 1.0
 """How often what the manager could not be told is tried again, where it wants no sign of life."""
 SLACK_S = 3.0
+CRITICAL_IS_DOWN = 3
+"""The exit code; `status` has it for a plugin that ought to run and does not."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +61,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str | None
 
 
-def run(options: Options) -> None:
-    """Blocks until SIGTERM or SIGINT.
+def run(options: Options) -> int:
+    """Blocks until SIGTERM or SIGINT, or a critical plugin is down for good; returns the exit code.
 
     Raises:
         ConfigError, DaemonRefused.
@@ -82,15 +85,16 @@ def run(options: Options) -> None:
         port = _port(told)
         if port is not None:
             closing.callback(port.close)
-        main = _Daemon(options, place, port, log, notifier).main
+        daemon = _Daemon(options, place, port, log, notifier, ends_with_critical=told.on_critical == "exit")
         try:
             import uvloop
         except ImportError:
-            asyncio.run(main())
+            asyncio.run(daemon.main())
         else:
-            uvloop.run(main())
+            uvloop.run(daemon.main())
         signals.ignore_from_now_on()
         log.say("stopped")
+        return daemon.exit_code
 
 
 def _port(told: HostTable) -> Port | None:
@@ -104,8 +108,17 @@ def _port(told: HostTable) -> Port | None:
 
 class _Daemon:
     def __init__(
-        self, options: Options, place: Place, port: Port | None, log: LoguruSubscriber, notifier: Notifier
+        self,
+        options: Options,
+        place: Place,
+        port: Port | None,
+        log: LoguruSubscriber,
+        notifier: Notifier,
+        *,
+        ends_with_critical: bool,
     ) -> None:
+        self.exit_code = 0
+        self._ends_with_critical = ends_with_critical
         self._place = place
         self._port = port
         self._log = log
@@ -208,8 +221,22 @@ class _Daemon:
     # -- the service manager ---------------------------------------------------------------------
 
     def _note_change(self, event: HostEvent) -> None:
-        if isinstance(event, StateChanged):
-            self._changed.set()
+        if not isinstance(event, StateChanged):
+            return
+        self._changed.set()
+        if self._ends_with_critical and event.state in (State.QUARANTINED, State.FAILED):
+            self._end_without(event)
+
+    def _end_without(self, event: StateChanged) -> None:
+        """A critical plugin is down for good, and so is the daemon; a service manager starts it again."""
+        seen = self._seen()
+        critical = [plugin.name for plugin in seen.plugins if plugin.critical] if seen is not None else []
+        if event.plugin not in critical or self._stopping.is_set():
+            return
+        self._log.say(f"{event.plugin} is critical, and {event.state}: {event.reason}; ending", level="error")
+        self.exit_code = CRITICAL_IS_DOWN
+        self._notifier.stopping(within_s=STOP_S + SLACK_S)
+        self._stopping.set()
 
     async def _tell_changes(self) -> None:
         while True:

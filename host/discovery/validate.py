@@ -68,7 +68,7 @@ def _load_folder(folder: Path) -> Candidate | list[FileProblem]:
         *_problems_of_command(document),
     ]
     if problems:
-        return by_line(problems)
+        return by_line([_with_hint(problem) for problem in problems])
     return _candidate(file, document.read_as(Manifest), single_file=False)
 
 
@@ -86,7 +86,7 @@ def _load_script(path: Path) -> Candidate | list[FileProblem]:
     if path.stem in _OURS:
         problems.append(_shadow_problem(document, (), path.name))
     if problems:
-        return by_line(problems)
+        return by_line([_with_hint(problem) for problem in problems])
     return _candidate(path, document.read_as(ScriptBlock).manifest(path.name), single_file=True)
 
 
@@ -105,6 +105,14 @@ def _block_problem(path: Path, count: int) -> FileProblem:
         "no `# /// script` block",
         "a one-file plugin needs one with [tool.outboard], closed by `# ///`",
     )
+
+
+def _with_hint(problem: FileProblem) -> FileProblem:
+    """A plugin cannot say of itself that it is critical, wherever it says so."""
+    if problem.key.split(".")[-1] != "critical":
+        return problem
+    hint = "the operator decides that, in outboard.toml: plugins.NAME.critical = true"
+    return msgspec.structs.replace(problem, hint=hint)
 
 
 def _problems_anywhere(document: Document, plugin: KeyPath, run: KeyPath) -> list[FileProblem]:

@@ -23,6 +23,7 @@ Kind = Literal[
     "limit",
     "start-timeout",
     "unresponsive",
+    "blocked",
     "broken-wire",
     "refused",
     "not-ready",
@@ -54,5 +55,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Methods that were being worked on when it ended, the longest running first."""
     stderr: list[str] = []
     """The last lines it wrote."""
+    stack: list[str] = []
+    """Of one that hung: where, thread by thread, as it printed it when it was told to end."""
     at: float = msgspec.field(default_factory=time.time)
     """Unix time."""

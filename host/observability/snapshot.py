@@ -78,6 +78,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     start_mode: str
     expected: bool
     """Whether it ought to be running: exit code 3 of `status` is about these."""
+    critical: bool
+    """Whether the operator has said that the host is not ready without it."""
     methods: list[str]
     hooks: list[str]
     file: str

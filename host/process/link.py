@@ -82,6 +82,10 @@ class Link:
         """What the end of this connection is called, in every error and cause that tells of it."""
         self.unanswered: list[Call] = []
         """At the end of the connection: calls that nobody waited for any more, and then those it cut off."""
+        self.replies = 0
+        """To calls that somebody waited for; pings too."""
+        self.pongs = 0
+        """As many of them as were replies to pings, counted by who pings."""
         self.tells_traces = False
         """Whether the plugin wants to know which trace each call belongs to."""
         self._driver = driver
@@ -183,6 +187,7 @@ class Link:
     def _handle(self, happened: list[Event]) -> None:
         for event in happened:
             if type(event) is events.Reply:
+                self.replies += 1
                 waiter = event.call.token
                 if waiter.done():  # cancelled in this very turn
                     continue

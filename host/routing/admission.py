@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from host.supervision.life import Life
 from host.supervision.states import SERVING, State
 
 
@@ -17,15 +18,15 @@ class Verdict(Enum):
     WAIT = "wait"
     """A start is under way, or will be."""
     WAKE = "wake"
-    """A lazy plugin: this call is what starts it."""
+    """A lazy plugin that nobody stopped by hand: this call is what starts it, also if it is just stopping."""
     REFUSE = "refuse"
 
 
-def admit(state: State, *, idempotent: bool, lazy: bool, never_started: bool) -> Verdict:
-    if state in SERVING:
+def admit(life: Life, *, idempotent: bool, lazy: bool) -> Verdict:
+    if life.state in SERVING:
         return Verdict.PASS
-    if state is State.STARTING or (state is State.BACKOFF and idempotent):
-        return Verdict.WAIT
-    if lazy and state is State.STOPPED and never_started:
+    if lazy and life.may_be_woken:
         return Verdict.WAKE
+    if life.is_coming or (life.state is State.BACKOFF and idempotent):
+        return Verdict.WAIT
     return Verdict.REFUSE

@@ -5,7 +5,8 @@ next dispatch, so that none is ever torn. Pure: reads what the supervisors say o
 
 A plugin that ought to run and does not is in the lineup, and fails when it is asked: what a failure
 costs is the point's to say, and a crash must not decide it. One that an operator stopped or disabled
-is left out. One that has never run has told nobody what it implements.
+is left out; one that sleeps, because nobody needed it, is asked and so woken. Of one that has never run
+with this code, under this host or another, nobody knows what it implements.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ class Lineup(msgspec.Struct, frozen=True, kw_only=True):
     """In order. The refused ones come first, so that a point which fails does so before it did anything."""
     left_out: tuple[LeftOut, ...]
     unasked: tuple[Supervisor, ...]
-    """Lazy plugins that have never run: what they implement is known once they have."""
+    """Lazy plugins of which nobody knows what they implement: that is known once they have run."""
     unknown: tuple[LeftOut, ...]
-    """Others that have never run."""
+    """Others of which nobody knows it."""
     problems: tuple[tuple[str, str], ...]
     """(plugin, what is wrong with what it says of its hook)."""
 
@@ -142,7 +143,9 @@ def _implementation(
 
 def _absence(supervisor: Supervisor) -> str | None:
     """Why a plugin is no part of any dispatch; None for one that is, also if it is down just now."""
-    return None if supervisor.life.is_wanted else _state_of(supervisor)
+    life = supervisor.life
+    asleep = supervisor.policy.start_mode == "lazy" and life.may_be_woken
+    return None if life.is_wanted or asleep else _state_of(supervisor)
 
 
 def _state_of(supervisor: Supervisor) -> str:
@@ -151,13 +154,10 @@ def _state_of(supervisor: Supervisor) -> str:
 
 
 def _has_said_nothing(supervisor: Supervisor) -> bool:
-    provides = supervisor.provides
-    return supervisor.life.state not in SERVING and not (provides.methods or provides.hooks)
+    return supervisor.life.state not in SERVING and not supervisor.is_known
 
 
 def _is_unasked(supervisor: Supervisor) -> bool:
-    life = supervisor.life
-    if supervisor.policy.start_mode != "lazy" or life.generation > 1:
+    if supervisor.policy.start_mode != "lazy" or supervisor.is_known:
         return False
-    waking = admit(life.state, idempotent=False, lazy=True, never_started=life.generation == 0)
-    return waking in (Verdict.WAKE, Verdict.WAIT)
+    return admit(supervisor.life, idempotent=False, lazy=True) in (Verdict.WAKE, Verdict.WAIT)

@@ -149,10 +149,9 @@ class Router:
         """The link of a plugin that is not serving at first sight."""
         life = supervisor.life
         verdict = admit(
-            life.state,
+            life,
             idempotent=method in supervisor.idempotent,
             lazy=supervisor.policy.start_mode == "lazy",
-            never_started=life.generation == 0,
         )
         if verdict is Verdict.WAIT and method in supervisor.idempotent:
             # Also if this start fails: the next one will do as well.
@@ -162,9 +161,9 @@ class Router:
             left = None if deadline is None else max(0.0, deadline - self._driver.now())
             with anyio.move_on_after(left):
                 if verdict is Verdict.WAKE:
-                    await supervisor.start("first call")
+                    await supervisor.start("a call came")
                 else:
-                    await supervisor.wait_until(lambda life: life.state is not State.STARTING)
+                    await supervisor.wait_until(lambda life: not life.is_coming)
         link = supervisor.link
         if link is None:
             raise self._unavailable(supervisor, method)

@@ -37,9 +37,10 @@ from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
 from host.process.usage import Bounds, Usage
 from host.supervision import machine
-from host.supervision.health import wait_unresponsive
+from host.supervision.health import Pulse, reading, wait_blocked, wait_unresponsive
 from host.supervision.limits import Breach, Watches, judge, killed_by_kernel
 from host.supervision.verdict import (
+    KEPT_STACK,
     Verdict,
     environment_being_built,
     environment_failed,
@@ -47,6 +48,7 @@ from host.supervision.verdict import (
     from_exit,
     refused_to_start,
 )
+from host.supervision.vitals import Reading, Vitals
 from host.supervision.voice import OnLog, Voice
 from protocol.errors import Refusal, Refused, RpcError
 from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
@@ -115,6 +117,9 @@ class Generation:
         self._stderr: StderrReader | None = None
         self._stop_asked = anyio.Event()
         self._has_slot = False
+        self._stats = stats
+        self._stack: list[str] | None = None
+        """What it says on stderr from the moment on in which it is asked where it hangs."""
 
     @property
     def name(self) -> str:
@@ -312,7 +317,7 @@ class Generation:
 
     def _open_link(self, child: Child) -> Link:
         driver = self._around.driver
-        self._stderr = StderrReader(driver, child.stderr_fd, self.voice.hear_stderr)
+        self._stderr = StderrReader(driver, child.stderr_fd, self._hear_stderr)
         link = Link(
             driver,
             self._around.deadlines,
@@ -324,6 +329,11 @@ class Generation:
         link.generation, link.incident = self.number, self.incident
         child.on_exit = lambda: link.lost(f"the plugin ended: {child.exit}")
         return link
+
+    def _hear_stderr(self, line: str) -> None:
+        if self._stack is not None and len(self._stack) < KEPT_STACK:
+            self._stack.append(line)
+        self.voice.hear_stderr(line)
 
     async def _initialize(self, link: Link, deadline: float) -> InitializeResult:
         identity = PluginIdentity(
@@ -348,11 +358,27 @@ class Generation:
         assert self.child is not None
         assert self.link is not None
         link = self.link
-        reasons: list[str] = []
+        hangs: list[Verdict] = []
+        pulse = Pulse()
+
+        def read() -> Reading:
+            return reading(link, pulse, dropped=self._stats.dropped_records)
+
+        idempotent = {method.name for method in self.provides.methods if method.idempotent}
+        vitals = Vitals(self.number, idempotent, read(), now=self._around.driver.now())
         async with anyio.create_task_group() as tasks:
 
             async def until_unresponsive() -> None:
-                reasons.append(await wait_unresponsive(link, self._around.driver, lambda: self.policy))
+                driver = self._around.driver
+                reason = await wait_unresponsive(link, driver, lambda: self.policy, pulse)
+                hangs.append(Verdict(kind="unresponsive", text=reason))
+                tasks.cancel_scope.cancel()
+
+            async def until_blocked() -> None:
+                reason = await wait_blocked(
+                    vitals, read, self._post, self._around.driver, lambda: self.policy
+                )
+                hangs.append(Verdict(kind="blocked", text=reason))
                 tasks.cancel_scope.cancel()
 
             async def until(event: anyio.Event) -> None:
@@ -360,6 +386,7 @@ class Generation:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(until_unresponsive)
+            tasks.start_soon(until_blocked)
             tasks.start_soon(until, self.child.exited)
             tasks.start_soon(until, self._stop_asked)
             tasks.start_soon(until, self.voice.broken)
@@ -367,13 +394,15 @@ class Generation:
             await self._ladder()
             killed = "; it heeded neither shutdown nor SIGTERM, and was killed" if self._killed else ""
             return Verdict(kind="asked", text=f"stopped{killed}")
-        if reasons:
-            self.child.signal(signal.SIGABRT)  # Python prints every thread's stack
+        if hangs:
+            self._post(machine.Condemned(self.number, hangs[0].text))
+            self._stack = []
+            self.child.signal(signal.SIGABRT)  # Python prints every thread's stack, whoever holds its lock
             with anyio.move_on_after(STACK_S):
                 await self.child.exited.wait()
             self._killed = True
             await self._kill_and_reap()
-            return Verdict(kind="unresponsive", text=reasons[0])
+            return hangs[0]
         return await self._account_for_end(before="")
 
     async def _ladder(self) -> None:
@@ -447,6 +476,7 @@ class Generation:
             up_s=None if child is None else round(time.time() - child.started_at, 3),
             in_flight=[call.method for call in calls if call.method != "lifecycle/ping"],
             stderr=self.stderr_tail,
+            stack=self._stack or (),
         )
 
     def _nudge(self) -> None:

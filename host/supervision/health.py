@@ -1,4 +1,4 @@
-"""Is it still there? Pings while a plugin runs, and says so when it has gone silent.
+"""Is it still there, and does it get anything done? Pings while a plugin runs, and a look at its numbers.
 
 Any byte counts as life, so a busy plugin is not pinged at all. If our own tick came late by more than
 an interval (the host was stopped, the machine slept), the round is skipped: the plugin had no chance.
@@ -13,23 +13,37 @@ import anyio
 from host.config.effective import PluginPolicy
 from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
+from host.supervision import machine
+from host.supervision.vitals import Blocked, Reading, Vitals, look_again_s
 from protocol.errors import Refused, RpcError
 
 LOOK_S = 1.0
+PING = "lifecycle/ping"
+
+
+class Pulse:
+    """What the pings have shown so far."""
+
+    def __init__(self) -> None:
+        self.missed = 0
+        """Of all pings, not in a row."""
 
 
 async def is_alive(link: Link, driver: Driver) -> bool:
     """Whether there is still somebody behind a link: one who is slow to answer is."""
     try:
-        await link.request("lifecycle/ping", {}, deadline=driver.now() + LOOK_S)
+        await link.request(PING, {}, deadline=driver.now() + LOOK_S)
     except (Lost, Refused):
         return False
     except (Expired, RpcError):
         return True
+    link.pongs += 1
     return True
 
 
-async def wait_unresponsive(link: Link, driver: Driver, policy: Callable[[], PluginPolicy]) -> str:
+async def wait_unresponsive(
+    link: Link, driver: Driver, policy: Callable[[], PluginPolicy], pulse: Pulse
+) -> str:
     """Returns the reason once the plugin has missed too many pings in a row; runs until then.
 
     `policy` is asked each round: it may change while the plugin runs.
@@ -46,14 +60,51 @@ async def wait_unresponsive(link: Link, driver: Driver, policy: Callable[[], Plu
             missed = 0
             continue
         try:
-            await link.request("lifecycle/ping", {}, deadline=now + terms.ping_timeout_s)
+            await link.request(PING, {}, deadline=now + terms.ping_timeout_s)
+            link.pongs += 1
             missed = 0
         except Expired:
             missed += 1
+            pulse.missed += 1
             if missed >= terms.ping_misses:
                 silent = driver.now() - link.heard_at
                 return f"unresponsive: {missed} pings unanswered, silent for {silent:.0f} s"
         except (RpcError, Refused):
             missed = 0  # not a good answer, but an answer
+            link.pongs += 1
         except Lost:
             await anyio.sleep_forever()  # the process watcher has the better reason
+
+
+async def wait_blocked(
+    vitals: Vitals,
+    read: Callable[[], Reading],
+    post: Callable[[machine.Event], None],
+    driver: Driver,
+    policy: Callable[[], PluginPolicy],
+) -> str:
+    """Posts what the numbers mean, and returns the reason once the plugin has to be killed for it."""
+    while True:
+        terms = policy()
+        wait_s = look_again_s(terms)
+        due = driver.now() + wait_s
+        await anyio.sleep(wait_s)
+        now = driver.now()
+        if now - due > max(wait_s, terms.ping_interval_s):
+            vitals.skip(now - due)  # we were asleep, not the plugin
+            continue
+        for finding in vitals.look(read(), policy(), now=now):
+            if isinstance(finding, Blocked):
+                return finding.reason
+            post(finding)
+
+
+def reading(link: Link, pulse: Pulse, *, dropped: int) -> Reading:
+    outgoing = link.session.outgoing
+    return Reading(
+        in_flight=[call.method for call in outgoing.calls.values() if call.method != PING],
+        abandoned=[call.method for call in outgoing.abandoned.values() if call.method != PING],
+        finished=link.replies - link.pongs + link.session.counts.late_replies,
+        missed_pings=pulse.missed,
+        dropped=dropped,
+    )

@@ -13,162 +13,70 @@ from typing import Any
 import msgspec
 
 from host.config.effective import PluginPolicy
-from host.observability.causes import Cause
+from host.supervision.life import (
+    PROBATION,
+    Cleared,
+    Command,
+    Concern,
+    Condemned,
+    Eased,
+    Enable,
+    Ended,
+    EndGeneration,
+    Event,
+    How,
+    Idle,
+    Lack,
+    Lacks,
+    Learn,
+    Life,
+    Met,
+    NotNow,
+    Spawn,
+    Start,
+    Started,
+    Stop,
+    Unfit,
+    WakeAt,
+    Woke,
+)
 from host.supervision.restart import Again, History, after_crash, probation_s, probe_delay_s
 from host.supervision.states import State
 
-PROBATION = "probation"
-"""The concern about one that has just crashed: it has to stay up for a while before it is relied on."""
+__all__ = [
+    "PROBATION",
+    "TABLE",
+    "Cleared",
+    "Command",
+    "Concern",
+    "Condemned",
+    "Eased",
+    "Enable",
+    "EndGeneration",
+    "Ended",
+    "Event",
+    "Handler",
+    "How",
+    "Idle",
+    "Lack",
+    "Lacks",
+    "Learn",
+    "Life",
+    "Met",
+    "NotNow",
+    "Spawn",
+    "Start",
+    "Started",
+    "Step",
+    "Stop",
+    "Unfit",
+    "WakeAt",
+    "Woke",
+    "step",
+]
 
+HAS_ALL = "what it requires is there"
 
-class Life(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the machine knows of one plugin. Times are on the host's monotonic clock."""
-
-    state: State = State.STOPPED
-    reason: str = "not started yet"
-    since: float = 0.0
-    generation: int = 0
-    history: History = History()
-    crashes: int = 0
-    """Restarts in this host's time, for `status`."""
-    is_wanted: bool = False
-    """Whether it ought to be running, as far as people and their configuration have said."""
-    running_since: float | None = None
-    """Since when it serves."""
-    concerns: tuple[tuple[str, str], ...] = ()
-    """What is wrong with it while it serves, as name and text, the oldest first. With any it is degraded."""
-    probation_until: float | None = None
-    """While `PROBATION` is a concern: when it will have stayed up for long enough."""
-    next_start_at: float | None = None
-    then: State = State.STOPPED
-    """While stopping: what it is to be afterwards: stopped, starting or disabled; backoff if condemned."""
-    probes: int = 0
-    """Starts tried by ourselves since it was quarantined."""
-    is_probe: bool = False
-    """This start is one of them, and has not proved itself yet."""
-
-
-# -- events --------------------------------------------------------------------------------------
-
-
-class Start(msgspec.Struct, frozen=True):
-    """Somebody wants it to run."""
-
-    reason: str
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Somebody wants it not to run, or not as it runs now."""
-
-    reason: str
-    then: State = State.STOPPED
-    """What it is to be afterwards: `stopped`, `disabled`, or `starting` for a new process."""
-
-
-class Enable(msgspec.Struct, frozen=True):
-    """It may run again; `start` says whether it does at once."""
-
-    reason: str
-    start: bool
-
-
-class Woke(msgspec.Struct, frozen=True):
-    """The time that `WakeAt` named has come."""
-
-
-class Started(msgspec.Struct, frozen=True):
-    """The handshake is done and the author's start code has run."""
-
-    generation: int
-
-
-class NotNow(msgspec.Struct, frozen=True):
-    """It cannot start as things are; nobody's crash. Tried again in `retry_after_s`; None: when `Cleared`.
-
-    Also while it waits: what it waits for will not come so soon.
-    """
-
-    generation: int
-    reason: str
-    retry_after_s: float | None = 5.0
-    cause: Cause | None = None
-
-
-class Cleared(msgspec.Struct, frozen=True):
-    """What it waits for is there."""
-
-    generation: int
-    reason: str
-
-
-class Unfit(msgspec.Struct, frozen=True):
-    """It and this host do not fit; trying again changes nothing."""
-
-    generation: int
-    reason: str
-    cause: Cause | None = None
-
-
-class Concern(msgspec.Struct, frozen=True):
-    """Something is wrong with it and it still serves; holds until `Eased`. Again: a new text for it."""
-
-    generation: int
-    name: str
-    text: str
-
-
-class Eased(msgspec.Struct, frozen=True):
-    """The concern of that name is over."""
-
-    generation: int
-    name: str
-
-
-class Condemned(msgspec.Struct, frozen=True):
-    """It is being killed for what it did; `Ended` follows, and counts as a crash."""
-
-    generation: int
-    reason: str
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """Its process is gone and has been reaped."""
-
-    generation: int
-    reason: str
-    clean: bool = False
-    """Exit code 0."""
-    luck: float = 0.5
-    cause: Cause | None = None
-
-
-Event = (
-    Start | Stop | Enable | Woke | Started | NotNow | Cleared | Unfit | Concern | Eased | Condemned | Ended
-)
-
-
-# -- commands ------------------------------------------------------------------------------------
-
-
-class Spawn(msgspec.Struct, frozen=True):
-    """Begin this generation."""
-
-    generation: int
-
-
-class EndGeneration(msgspec.Struct, frozen=True):
-    """Take it down the ladder; `Ended` follows."""
-
-    generation: int
-
-
-class WakeAt(msgspec.Struct, frozen=True):
-    """`Woke` is wanted at this time. The last one counts."""
-
-    at: float
-
-
-Command = Spawn | EndGeneration | WakeAt
 Step = tuple[Life, list[Command]]
 
 
@@ -182,14 +90,23 @@ def step(life: Life, event: Event, now: float, policy: PluginPolicy) -> Step:
 
 
 def _enter(life: Life, state: State, reason: str, now: float, **changes: Any) -> Life:
-    changes = {"next_start_at": None, "probation_until": None, "concerns": ()} | changes
+    changes = {"next_start_at": None, "probation_until": None, "concerns": (), "is_held": False} | changes
     return msgspec.structs.replace(life, state=state, reason=reason, since=now, **changes)
 
 
 def _begin(life: Life, reason: str, now: float, **changes: Any) -> Step:
+    """A new process, unless it lacks what it requires: then it is held until that is there."""
+    changes = {"by_hand": False, "running_since": None} | changes
+    if life.lacks is not None:
+        return _hold(life, life.lacks, now, **changes)
     generation = life.generation + 1
-    begun = _enter(life, State.STARTING, reason, now, generation=generation, running_since=None, **changes)
+    begun = _enter(life, State.STARTING, reason, now, generation=generation, **changes)
     return begun, [Spawn(generation)]
+
+
+def _hold(life: Life, lack: Lack, now: float, **changes: Any) -> Step:
+    state = State.FAILED if lack.how == "never" else State.WAITING
+    return _enter(life, state, lack.reason, now, is_held=True, lacks=lack, **changes), []
 
 
 _CLEAN_RECORD: dict[str, Any] = {"history": History(), "probes": 0, "is_probe": False}
@@ -218,7 +135,49 @@ def _probe(life: Life, event: Woke, now: float, policy: PluginPolicy) -> Step:
     return _begin(life, reason, now, probes=life.probes + 1, is_probe=True)
 
 
+def _learn(life: Life, event: Learn, now: float, policy: PluginPolicy) -> Step:
+    if life.lacks is not None or not life.may_be_woken:
+        return life, []
+    return _begin(life, "to learn what it provides", now, is_wanted=False)
+
+
+def _want(life: Life, event: Start, now: float, policy: PluginPolicy) -> Step:
+    """It is starting already, perhaps only to learn what it provides."""
+    return life if life.is_wanted else msgspec.structs.replace(life, is_wanted=True), []
+
+
+def _lacks(life: Life, event: Lacks, now: float, policy: PluginPolicy) -> Step:
+    """What it lacks counts at its next start, unless it is held by that already."""
+    if life.is_held:
+        return _hold(life, event.lack, now)
+    return msgspec.structs.replace(life, lacks=event.lack), []
+
+
+def _lacks_while_up(life: Life, event: Lacks, now: float, policy: PluginPolicy) -> Step:
+    life = msgspec.structs.replace(life, lacks=event.lack)
+    if event.lack.how in ("coming", "down"):
+        return life, []  # it comes back by itself, and calls in between fail by themselves
+    stopping = _enter(life, State.STOPPING, event.lack.reason, now, then=State.WAITING)
+    return stopping, [EndGeneration(life.generation)]
+
+
+def _met(life: Life, event: Met, now: float, policy: PluginPolicy) -> Step:
+    has_all = msgspec.structs.replace(life, lacks=None)
+    return _begin(has_all, HAS_ALL, now) if life.is_held else (has_all, [])
+
+
+def _idle(life: Life, event: Idle, now: float, policy: PluginPolicy) -> Step:
+    return _sleep(life, event.reason, now)
+
+
+def _sleep(life: Life, reason: str, now: float) -> Step:
+    changes: dict[str, Any] = {"then": State.STOPPED, "by_hand": False, "is_wanted": False}
+    return _enter(life, State.STOPPING, reason, now, **changes), [EndGeneration(life.generation)]
+
+
 def _started(life: Life, event: Started, now: float, policy: PluginPolicy) -> Step:
+    if life.is_lesson:
+        return _sleep(life, "what it provides is known; a call starts it", now)
     needed_s = probation_s(life.history, is_probe=life.is_probe)
     if not needed_s:
         return _serving(life, life.concerns, now, running_since=now), []
@@ -289,7 +248,7 @@ def _ended(life: Life, event: Ended, now: float, policy: PluginPolicy) -> Step:
     if event.clean and was_running and policy.restart_policy != "always":
         done = policy.restart_policy == "never" or policy.start_mode == "lazy"
         reason = "clean-exit: it ended by itself, and nobody asked"
-        return _enter(life, State.STOPPED, reason, now, is_wanted=not done), []
+        return _enter(life, State.STOPPED, reason, now, is_wanted=not done, by_hand=False), []
     if policy.restart_policy == "never":
         return _enter(life, State.FAILED, event.reason, now), []
     if life.is_probe:
@@ -311,20 +270,22 @@ def _quarantine(life: Life, reason: str, now: float, policy: PluginPolicy) -> St
 
 def _stop(life: Life, event: Stop, now: float, policy: PluginPolicy) -> Step:
     wanted = event.then is State.STARTING
-    stopping = _enter(life, State.STOPPING, event.reason, now, then=event.then, is_wanted=wanted)
+    changes = {"then": event.then, "is_wanted": wanted, "by_hand": event.then is State.STOPPED}
+    stopping = _enter(life, State.STOPPING, event.reason, now, **changes)
     return stopping, [EndGeneration(life.generation)]
 
 
 def _stop_at_rest(life: Life, event: Stop, now: float, policy: PluginPolicy) -> Step:
     if event.then is State.STARTING:
         return _begin(life, event.reason, now, is_wanted=True, **_CLEAN_RECORD)
-    return _enter(life, event.then, event.reason, now, is_wanted=False, **_CLEAN_RECORD), []
+    changes = {"is_wanted": False, "by_hand": event.then is State.STOPPED} | _CLEAN_RECORD
+    return _enter(life, event.then, event.reason, now, **changes), []
 
 
 def _change_mind(life: Life, event: Stop | Start, now: float, policy: PluginPolicy) -> Step:
     """While stopping: the last word counts, and the stop goes on. A start lifts no ban."""
     if isinstance(event, Stop):
-        return _then(life, event.then)
+        return _then(life, event.then, by_hand=event.then is State.STOPPED)
     return _then(life, life.then if life.then is State.DISABLED else State.STARTING)
 
 
@@ -334,13 +295,16 @@ def _change_mind_about_ban(life: Life, event: Enable, now: float, policy: Plugin
     return _then(life, State.STARTING if event.start else State.STOPPED)
 
 
-def _then(life: Life, then: State) -> Step:
-    return msgspec.structs.replace(life, then=then, is_wanted=then is State.STARTING), []
+def _then(life: Life, then: State, *, by_hand: bool = False) -> Step:
+    wanted = then is State.STARTING
+    return msgspec.structs.replace(life, then=then, is_wanted=wanted, by_hand=by_hand), []
 
 
 def _stopped(life: Life, event: Ended | Unfit | NotNow, now: float, policy: PluginPolicy) -> Step:
     if life.then is State.BACKOFF:
         return TABLE[State.STARTING, type(event)](life, event, now, policy)
+    if life.then is State.WAITING:  # by now it may be there again
+        return _begin(life, HAS_ALL, now)
     if life.then is State.STARTING:
         return _begin(life, life.reason, now, **_CLEAN_RECORD)
     return _enter(life, life.then, life.reason, now, running_since=None, **_CLEAN_RECORD), []
@@ -349,7 +313,7 @@ def _stopped(life: Life, event: Ended | Unfit | NotNow, now: float, policy: Plug
 def _enable(life: Life, event: Enable, now: float, policy: PluginPolicy) -> Step:
     if event.start:
         return _begin(life, event.reason, now, is_wanted=True, **_CLEAN_RECORD)
-    return _enter(life, State.STOPPED, event.reason, now, **_CLEAN_RECORD), []
+    return _enter(life, State.STOPPED, event.reason, now, by_hand=False, **_CLEAN_RECORD), []
 
 
 Handler = Callable[[Life, Any, float, PluginPolicy], Step]
@@ -369,12 +333,19 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.BACKOFF, Woke): _wake,
     (State.QUARANTINED, Woke): _probe,
     (State.DEGRADED, Woke): _proven,
+    (State.STOPPED, Learn): _learn,
+    (State.STARTING, Start): _want,
     (State.STARTING, Started): _started,
     (State.STARTING, NotNow): _not_now,
     (State.STARTING, Unfit): _unfit,
     **{(state, Concern): _concern for state in _UP},
     **{(state, Eased): _eased for state in _UP},
     **{(state, Condemned): _condemned for state in _UP},
+    (State.RUNNING, Idle): _idle,
+    (State.DEGRADED, Idle): _idle,
+    **{(state, Lacks): _lacks for state in State},
+    **{(state, Lacks): _lacks_while_up for state in _UP},
+    **{(state, Met): _met for state in State},
     **{(state, Ended): _ended for state in _UP},
     **{(state, Stop): _stop for state in _UP},
     **{(state, Stop): _stop_at_rest for state in _AT_REST},

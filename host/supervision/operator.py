@@ -24,8 +24,10 @@ class Operator:
         _insist_that_it_runs(supervisor)
 
     async def stop(self, name: str) -> None:
-        """Stops a plugin; it stays stopped."""
-        await self._tree.known(name).stop("stopped by an operator")
+        """Stops a plugin, and before it those that require it; it stays stopped, and they wait."""
+        supervisor = self._tree.known(name)
+        async with self._tree.requirements.stood_down(name):
+            await supervisor.stop("stopped by an operator")
 
     async def restart(self, name: str) -> None:
         """A new process, with a clean record. Raises PluginDisabled, PluginUnavailable."""
@@ -69,7 +71,8 @@ class Operator:
         supervisor = self._tree.known(name)
         was_enabled = supervisor.policy.enabled
         self._tree.switch(supervisor, enabled=False)
-        await supervisor.disable("disabled by an operator")
+        async with self._tree.requirements.stood_down(name):
+            await supervisor.disable("disabled by an operator")
         await self._tree.memory.saved()
         return was_enabled
 

@@ -95,7 +95,8 @@ def _why_restart(old: Here, new: Wanted, holds_at_once: HoldsAtOnce) -> str:
 
 def _changed(old: PluginPolicy, new: PluginPolicy) -> list[str]:
     """Dotted keys whose values differ; of settings each key by itself, and never a value."""
-    return _keys(old, new, [field for field in POLICY_KEYS if getattr(old, field) != getattr(new, field)])
+    keys = _keys(old, new, [field for field in POLICY_KEYS if getattr(old, field) != getattr(new, field)])
+    return keys + ["critical"] * (old.critical != new.critical)
 
 
 def _keys(old: PluginPolicy, new: PluginPolicy, fields: Iterable[str]) -> list[str]:

@@ -57,7 +57,8 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
         last_exit=_last_exit(supervisor),
         note=(generation.voice.note or None) if generation is not None else None,
         start_mode=supervisor.policy.start_mode,
-        expected=life.is_wanted,
+        expected=_is_expected(supervisor),
+        critical=supervisor.policy.critical,
         methods=[one_line(method.name)[:MAX_NAME] for method in supervisor.provides.methods[:MAX_NAMES]],
         hooks=[one_line(hook.point)[:MAX_NAME] for hook in supervisor.provides.hooks[:MAX_NAMES]],
         file=supervisor.candidate.file,
@@ -81,7 +82,7 @@ def explain(supervisor: Supervisor, *, now: float) -> Why:
         substate=_substate(supervisor),
         reason=life.reason or None,
         since=round(supervisor.since_unix, 3),
-        expected=life.is_wanted,
+        expected=_is_expected(supervisor),
         generation=life.generation,
         next_start_in_s=_next_start_in_s(supervisor, now),
         fix=newest.fix if newest is not None else None,
@@ -97,6 +98,8 @@ def _next(supervisor: Supervisor, newest: Cause | None) -> list[str]:
     """What an operator may type now."""
     name, state = supervisor.name, supervisor.life.state
     log = f"outboard logs {name}"
+    if supervisor.life.is_held and supervisor.life.lacks is not None and supervisor.life.lacks.of:
+        return [f"outboard why {supervisor.life.lacks.of}", log]
     if state in SERVING:
         return [f"outboard status {name}", log]
     match state:
@@ -109,6 +112,11 @@ def _next(supervisor: Supervisor, newest: Cause | None) -> list[str]:
         case State.STOPPED:
             return [f"outboard start {name}", log] if newest is not None else [f"outboard start {name}"]
     return ["outboard status --watch"]
+
+
+def _is_expected(supervisor: Supervisor) -> bool:
+    """A critical one counts whoever stopped it; one that is asleep is where it ought to be."""
+    return supervisor.life.is_wanted or (supervisor.policy.critical and not supervisor.is_asleep)
 
 
 def _substate(supervisor: Supervisor) -> str | None:

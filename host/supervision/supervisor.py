@@ -49,6 +49,8 @@ class Supervisor:
         *,
         life: Life,
         causes: Sequence[Cause] = (),
+        is_needed: Callable[[str], bool],
+        on_introduced: Callable[[Supervisor], None],
     ) -> None:
         self.candidate = candidate
         self.policy = policy
@@ -56,7 +58,9 @@ class Supervisor:
         self.since_unix = time.time() - max(0.0, around.driver.now() - life.since)
         self.stats = PluginStats()
         self.provides = Provides()
-        """Of the last generation that got as far as saying so."""
+        """Of the last generation that got as far as saying so, or of an earlier host's, of the same code."""
+        self.is_known = False
+        """Whether anybody knows what it provides."""
         self.timeouts: dict[str, float] = {}
         """What its methods say they need, for callers who do not say; seconds."""
         self.idempotent: frozenset[str] = frozenset()
@@ -76,6 +80,8 @@ class Supervisor:
         self._posted = anyio.Event()
         self._changed = anyio.Event()
         self._wake_at = life.next_start_at
+        self._is_needed = is_needed
+        self._on_introduced = on_introduced
 
     @property
     def name(self) -> str:
@@ -104,6 +110,16 @@ class Supervisor:
         return self.policy.start_mode == "eager" and self.life.state is State.STOPPED
 
     @property
+    def is_asleep(self) -> bool:
+        """Lazy, and down for no other reason: its first call starts it."""
+        lazy = self.policy.start_mode == "lazy" and self.policy.enabled
+        return lazy and self.life.state is State.STOPPED and self.life.may_be_woken
+
+    @property
+    def is_to_be_introduced(self) -> bool:
+        return self.is_asleep and not self.is_known
+
+    @property
     def is_up(self) -> bool:
         """Whether it serves and can be relied on: not on probation after a crash."""
         return self.life.state in SERVING and self.life.probation_until is None
@@ -112,6 +128,8 @@ class Supervisor:
 
     def post(self, event: machine.Event) -> None:
         """Never blocks. The bound is for what is asked; what a generation says is never lost."""
+        if self.leaving:
+            return
         if isinstance(event, _WORDS):
             last = self._events[-1] if self._events else None
             if self._last_word_said or last == event:  # nobody needs to be told twice
@@ -119,7 +137,8 @@ class Supervisor:
             if len(self._events) >= MAX_EVENTS and isinstance(last, _WORDS):
                 self._events.pop()  # of so many words the last one counts
         if isinstance(event, machine.Ended | machine.Unfit | machine.NotNow) and event.cause is not None:
-            self.causes.append(event.cause)
+            if not (event.cause.kind == "asked" and self.life.may_be_woken):
+                self.causes.append(event.cause)  # that one goes to sleep would push out what went wrong
             self.stats.note_end(event.cause.kind)
             self._blame(event.cause)
         self._events.append(event)
@@ -129,11 +148,16 @@ class Supervisor:
         """Wants it to run, and waits until it does or it is clear that it does not."""
         link = self.link
         self.post(machine.Start(reason))
-        await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
+        await self.wait_until(_has_arrived)
         if link is not None and link is self.link and not await is_alive(link, self._around.driver):
             # It died a moment ago, and that is about to be noticed; what follows is what counts.
             await self.wait_until(lambda life: life.state not in SERVING)
             await self.wait_until(lambda life: life.state in SERVING or life.state in SETTLED)
+
+    async def introduce(self) -> None:
+        """Starts it once, to hear what it provides; waits until it has stopped again, or clearly will not."""
+        self.post(machine.Learn())
+        await self.wait_until(_has_arrived)
 
     async def stop(self, reason: str) -> None:
         """Wants it not to run, and waits until it does not, or somebody has started it again."""
@@ -150,7 +174,7 @@ class Supervisor:
         """A new generation, with a clean record; waits until it runs or does not."""
         self.poison.forget()
         self.post(machine.Stop(reason, then=State.STARTING))
-        await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
+        await self.wait_until(_has_arrived)
 
     async def disable(self, reason: str) -> None:
         """Wants it not to run, whoever asks, until it is enabled; waits until it does not."""
@@ -161,7 +185,7 @@ class Supervisor:
     async def enable(self, reason: str) -> None:
         """Lets it run again, and starts it if it is eager; waits until it runs or does not."""
         self.post(machine.Enable(reason, start=self.policy.start_mode == "eager"))
-        await self.wait_until(lambda life: life.state not in (State.STARTING, State.STOPPING))
+        await self.wait_until(_has_arrived)
 
     def reconfigure(self, candidate: Candidate, policy: PluginPolicy) -> None:
         """What holds from the next event on; what a process has from its start, from its next start on."""
@@ -211,6 +235,10 @@ class Supervisor:
                 event = await self._next_event()
                 if event is None:
                     continue
+                if isinstance(event, machine.Idle) and not self._may_sleep():
+                    self._events.popleft()
+                    self._tell_waiters()
+                    continue
                 before = self.life
                 self.life, commands = machine.step(before, event, self._around.driver.now(), self.policy)
                 for command in commands:
@@ -219,12 +247,24 @@ class Supervisor:
                 cause = getattr(event, "cause", None) if self.life is not before else None
                 entered = self.life.state is not before.state or self.life.generation != before.generation
                 concerned = self.life.state in SERVING and _names(self.life) != _names(before)
-                if entered or concerned or cause is not None:  # a new reason is news too
+                held = self.life.is_held and self.life.reason != before.reason
+                if isinstance(event, machine.Started) and self._generation is not None:
+                    self._learn(self._generation.provides)
+                    self._on_introduced(self)
+                if entered or concerned or held or cause is not None:  # a new reason is news too
                     self._announce(before, cause)
                 if entered and self.life.state in AT_REST:
                     self._around.environments.leave(self.name)
-                self._changed.set()
-                self._changed = anyio.Event()
+                self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _may_sleep(self) -> bool:
+        """Asked in the turn in which it is stopped: from then on no call gets its link, so none is lost."""
+        link = self.link
+        return link is None or not (link.in_flight or self._is_needed(self.name))
 
     async def _next_event(self) -> machine.Event | None:
         """The first event, which stays in the queue until it has been worked off."""
@@ -261,8 +301,6 @@ class Supervisor:
     def _announce(self, before: Life, cause: Cause | None) -> None:
         self.since_unix = time.time()
         generation = self._generation
-        if generation is not None and self.life.state in SERVING:
-            self._learn_what_it_provides(generation.provides)
         child = generation.child if generation is not None else None
         changed = StateChanged(
             plugin=self.name,
@@ -276,8 +314,16 @@ class Supervisor:
         self.changes.append(changed)
         self._bus.emit(changed)
 
-    def _learn_what_it_provides(self, provides: Provides) -> None:
+    def recall(self, provides: Provides | None) -> None:
+        """What it provided when these very files last ran, under whatever host; None if nobody knows."""
+        if provides is not None:
+            self._learn(provides)
+        else:
+            self.is_known = False
+
+    def _learn(self, provides: Provides) -> None:
         self.provides = provides
+        self.is_known = True
         hooks = [f"hook/{info.point}" for info in provides.hooks]
         self.stats.announce([*(info.name for info in provides.methods), *hooks])
         self.idempotent = frozenset(info.name for info in provides.methods if info.idempotent)
@@ -302,6 +348,11 @@ class Supervisor:
                 fields=record.fields if record is not None else {},
             )
         )
+
+
+def _has_arrived(life: Life) -> bool:
+    """No start and no stop is under way."""
+    return not (life.is_coming or life.state in (State.STARTING, State.STOPPING))
 
 
 def _names(life: Life) -> set[str]:

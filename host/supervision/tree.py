@@ -8,7 +8,8 @@ time whatever the plugins do.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -20,22 +21,27 @@ from host import errors
 from host.config.effective import effective
 from host.config.model import HostConfig
 from host.config.problems import FileProblem
-from host.discovery.validate import load_manifest
+from host.discovery.validate import Candidate, load_manifest
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.process.rlimits import holds_at_once
 from host.supervision.generation import Generation, Surroundings
+from host.supervision.known import Known
 from host.supervision.memory import Memory, Quarantine, first_life
 from host.supervision.plan import Plan
 from host.supervision.reload import Here, plan
+from host.supervision.requirements import Requirements, stop_plan
 from host.supervision.scope import Scope
 from host.supervision.sources import Seen, Sources, Wanted
 from host.supervision.states import State
 from host.supervision.supervisor import Supervisor
 from host.supervision.watching import Watching
+from protocol.lifecycle import Provides
 
 STOP_S = 12.0
 """All plugins together, the ones that hang included."""
+INTRODUCTION_S = 5.0
+"""How long a host that begins waits for lazy plugins of which nobody knows yet what they provide."""
 
 
 class SupervisorTree:
@@ -50,11 +56,14 @@ class SupervisorTree:
         bus: Bus,
         *,
         memory_file: Path | None = None,
+        known: Known | None = None,
     ) -> None:
         self.plugins: dict[str, Supervisor] = {}
         self.problems: list[FileProblem] = []
         """Manifests, folders and keys that cannot be used; nothing else is affected by them."""
         self.memory = Memory(memory_file, lambda problem: self._note([problem]))
+        self.requirements = Requirements(self.plugins, self._note_cycle)
+        self._known = known
         self._sources = Sources(config_file, folders, self.memory)
         self._config = config
         self._around = around
@@ -75,31 +84,56 @@ class SupervisorTree:
             self._tasks.cancel_scope.cancel()
 
     async def populate(self) -> None:
-        """Finds the plugins, and returns once every eager one has left `starting`."""
+        """Finds the plugins, and returns once every eager one has left `starting`.
+
+        A lazy one of which nobody knows yet what it provides is started and stopped again for that.
+        """
         assert self._tasks is not None
         self.memory.load()
         self._bus.subscribe(self._remember)
         self._tasks.start_soon(self.memory.run)
         seen = self._sources.look(self._config)
         self._note(seen.problems)
+        everybody = [wanted.candidate for wanted in seen.wanted.values()]
+        provided = await anyio.to_thread.run_sync(self._what_is_known, everybody)
         for wanted in seen.wanted.values():
-            self._admit(wanted)
+            self._admit(wanted, provided)
+        self._bus.subscribe(self._tell_dependants)
+        self.requirements.refresh()
         self._watching.configure(self._config)
         self._tasks.start_soon(self._watching.run)
         async with anyio.create_task_group() as starting:
             for supervisor in self.plugins.values():
                 if supervisor.starts_by_itself:
                     starting.start_soon(supervisor.start, "started with the host")
+                elif supervisor.is_to_be_introduced:
+                    starting.start_soon(self._introduce, supervisor)
 
     async def leave(self) -> None:
         """Ends every plugin and then the tasks. Never takes longer than `STOP_S`, and leaves no process."""
         self._is_leaving = True  # from here on what happens is not anybody's word about tomorrow
+        plan = stop_plan(self.requirements.graph)
+        gone = {name: anyio.Event() for name in plan}
+
+        async def end(supervisor: Supervisor) -> None:
+            """After those that require it, and inside its part of the time, so that the parts are no sum."""
+            terms = plan[supervisor.name]
+            try:
+                with anyio.move_on_after(STOP_S * terms.share):
+                    for name in terms.after:
+                        await gone[name].wait()
+                    await supervisor.leave("the host stops")
+                    return
+                supervisor.kill()
+            finally:
+                gone[supervisor.name].set()
+
         try:
             with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_S):
                 async with anyio.create_task_group() as stopping:
                     stopping.start_soon(self.memory.saved)
                     for supervisor in self.plugins.values():
-                        stopping.start_soon(supervisor.leave, "the host stops")
+                        stopping.start_soon(end, supervisor)
         finally:  # also when asyncio, which knows no shield, cancels us a second time
             for supervisor in self.plugins.values():
                 supervisor.kill()  # whatever is left
@@ -117,6 +151,7 @@ class SupervisorTree:
         if isinstance(loaded, list):
             raise errors.ManifestError(loaded)
         name = loaded.name
+        provided = self._what_is_known([loaded])
         if name in self.plugins:
             raise errors.PluginExists(
                 f"there is a plugin `{name}` already, from {self.plugins[name].candidate.file}",
@@ -127,9 +162,12 @@ class SupervisorTree:
         if isinstance(judged, list):
             raise errors.ManifestError(judged)
         self.memory.note(name, added=loaded.file, removed=False)
-        supervisor = self._admit(judged)
+        supervisor = self._admit(judged, provided)
+        self.requirements.refresh()
         if supervisor.starts_by_itself:
             await supervisor.start("added")
+        elif supervisor.is_to_be_introduced:
+            await self._introduce(supervisor)
         await self.memory.saved()
         return name
 
@@ -137,7 +175,8 @@ class SupervisorTree:
         """Stops a plugin and forgets it, until it is added again. Raises PluginNotFound."""
         supervisor = self.known(name)
         with anyio.CancelScope(shield=True):  # half a removal would leave a name without a plugin
-            await self._forget(supervisor, "removed")
+            async with self.requirements.stood_down(name):
+                await self._forget(supervisor, "removed")
             self.memory.forget(name)
             self.memory.note(name, removed=True)
             await self.memory.saved()
@@ -153,7 +192,7 @@ class SupervisorTree:
         async with self._reloading:
             config = self._sources.config()
             everything = Scope()
-            made, seen = await anyio.to_thread.run_sync(self._compare, config, everything)
+            made, seen, provided = await anyio.to_thread.run_sync(self._compare, config, everything)
             if config.extension_points != self._config.extension_points:
                 made.needs_new_host.append("extension_points")
             if dry_run:
@@ -161,7 +200,7 @@ class SupervisorTree:
             self._config = config
             self._watching.configure(config)
             async with anyio.create_task_group() as starting:
-                await self._apply(made, seen, starting)
+                await self._apply(made, seen, provided, starting)
             self._renew_problems(seen, everything)
             return msgspec.structs.replace(made, applied=True)
 
@@ -172,9 +211,9 @@ class SupervisorTree:
         """
         assert self._tasks is not None
         async with self._reloading:
-            made, seen = await anyio.to_thread.run_sync(self._compare, self._config, scope)
+            made, seen, provided = await anyio.to_thread.run_sync(self._compare, self._config, scope)
             if not self._is_leaving:
-                await self._apply(*scope.allowed(made, seen), self._tasks)
+                await self._apply(*scope.allowed(made, seen), provided, self._tasks)
                 self._renew_problems(seen, scope)
 
     def switch(self, supervisor: Supervisor, *, enabled: bool) -> None:
@@ -210,8 +249,8 @@ class SupervisorTree:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _compare(self, config: HostConfig, scope: Scope) -> tuple[Plan, Seen]:
-        """What would change, and what was seen. Looks at files, and so blocks."""
+    def _compare(self, config: HostConfig, scope: Scope) -> tuple[Plan, Seen, dict[str, Provides]]:
+        """What would change, what was seen, and what is known of it. Looks at files, and so blocks."""
         seen = scope.narrow(self._sources.look(config))
         here = {
             name: Here(
@@ -223,9 +262,17 @@ class SupervisorTree:
             for name, supervisor in list(self.plugins.items())
             if scope.has(supervisor.candidate.file)
         }
-        return plan(here, seen, before=self._config.host, holds_at_once=holds_at_once), seen
+        asked = [
+            wanted.candidate
+            for name, wanted in seen.wanted.items()
+            if name not in self.plugins or self.plugins[name].is_asleep
+        ]
+        made = plan(here, seen, before=self._config.host, holds_at_once=holds_at_once)
+        return made, seen, self._what_is_known(asked)
 
-    async def _apply(self, made: Plan, seen: Seen, starting: anyio.abc.TaskGroup) -> None:
+    async def _apply(
+        self, made: Plan, seen: Seen, provided: Mapping[str, Provides], starting: anyio.abc.TaskGroup
+    ) -> None:
         """Returns once what had to go is gone, and what is to start has its task in `starting`."""
         wanted = seen.wanted
         # Somebody may have added or removed one by hand while the files were read.
@@ -236,6 +283,8 @@ class SupervisorTree:
             for name, supervisor in self.plugins.items():
                 if name in wanted:
                     supervisor.reconfigure(wanted[name].candidate, wanted[name].policy)
+                    if supervisor.is_asleep:  # its code may be another by now
+                        supervisor.recall(provided.get(name))
             for change in made.restarted:
                 starting.start_soon(self.plugins[change.name].restart, f"reloaded: {change.why}")
             for name in made.enabled:
@@ -243,9 +292,13 @@ class SupervisorTree:
             for name in made.disabled:
                 starting.start_soon(self.plugins[name].disable, "disabled by the configuration")
             for name in made.added:
-                supervisor = self._admit(wanted[name])
-                if supervisor.starts_by_itself:
+                self._admit(wanted[name], provided)
+            self.requirements.refresh()
+            for name, supervisor in self.plugins.items():
+                if name in made.added and supervisor.starts_by_itself:
                     starting.start_soon(supervisor.start, "added")
+                elif supervisor.is_to_be_introduced:
+                    starting.start_soon(self._introduce, supervisor)
 
     def _renew_problems(self, seen: Seen, scope: Scope) -> None:
         known = set(map(str, self.problems))
@@ -258,17 +311,56 @@ class SupervisorTree:
         await supervisor.leave(reason)
         if self.plugins.get(supervisor.name) is supervisor:
             del self.plugins[supervisor.name]
+            self.requirements.refresh()
 
-    def _admit(self, wanted: Wanted) -> Supervisor:
+    def _admit(self, wanted: Wanted, provided: Mapping[str, Provides]) -> Supervisor:
         candidate, policy = wanted.candidate, wanted.policy
         assert self._tasks is not None
         remembered = self.memory.of(candidate.name)
         life = first_life(policy, remembered, now=self._around.driver.now(), unix_now=time.time())
         causes = remembered.quarantine.causes if remembered.quarantine is not None else []
-        supervisor = Supervisor(candidate, policy, self._around, self._bus, life=life, causes=causes)
+        supervisor = Supervisor(
+            candidate,
+            policy,
+            self._around,
+            self._bus,
+            life=life,
+            causes=causes,
+            is_needed=self.requirements.is_needed,
+            on_introduced=self._keep,
+        )
+        supervisor.recall(provided.get(candidate.name))
         self.plugins[supervisor.name] = supervisor
         self._tasks.start_soon(supervisor.run)
         return supervisor
+
+    def _what_is_known(self, candidates: Iterable[Candidate]) -> dict[str, Provides]:
+        """What each of them provides, of those that some host has run with the same files. Blocks."""
+        if self._known is None:
+            return {}
+        found = [(each.name, self._known.of(each)) for each in candidates]
+        return {name: provides for name, provides in found if provides is not None}
+
+    async def _introduce(self, supervisor: Supervisor) -> None:
+        with anyio.move_on_after(INTRODUCTION_S):
+            await supervisor.introduce()
+
+    def _keep(self, supervisor: Supervisor) -> None:
+        """What it provides, for the next host. Off the loop."""
+        spawned_at = supervisor.spawned_at
+        if self._known is None or self._tasks is None or spawned_at is None:
+            return
+        keep = partial(self._known.keep, supervisor.candidate, supervisor.provides, spawned_at)
+        self._tasks.start_soon(anyio.to_thread.run_sync, keep)
+
+    def _tell_dependants(self, event: HostEvent) -> None:
+        if isinstance(event, StateChanged) and not self._is_leaving:
+            self.requirements.look_at(event.plugin)
+
+    def _note_cycle(self, cycle: tuple[str, ...]) -> None:
+        file = self.plugins[cycle[0]].candidate.file
+        reason = f"plugins require each other: {' -> '.join(cycle)}"
+        self._note([FileProblem(file, None, "start.requires", reason, "take one of them out of the circle")])
 
     def _remember(self, event: HostEvent) -> None:
         """What of a plugin's life outlasts this host."""

@@ -19,6 +19,7 @@ from protocol.errors import ErrorCode, RpcError
 SHORTEST_RETRY_S = 0.5
 LONGEST_RETRY_S = 3600.0
 KEPT_LINES = 40
+KEPT_STACK = 80
 KEPT_CALLS = 64
 MAX_LINE = 500
 
@@ -98,6 +99,7 @@ def event_of(
     up_s: float | None,
     in_flight: Sequence[str],
     stderr: Sequence[str],
+    stack: Sequence[str] = (),
 ) -> machine.Event:
     """The last word of a generation, with the whole cause. What is a plugin's text in it is harmless."""
     reason = one_line(verdict.text)
@@ -116,6 +118,7 @@ def event_of(
         up_s=up_s,
         in_flight=[one_line(method) for method in in_flight[:KEPT_CALLS]],
         stderr=[line[:MAX_LINE] for line in lines[-KEPT_LINES:]],
+        stack=[line[:MAX_LINE] for line in stack[:KEPT_STACK]],
     )
     if verdict.becomes is machine.NotNow:
         return machine.NotNow(generation, reason, verdict.retry_after_s, cause)

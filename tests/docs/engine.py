@@ -36,7 +36,7 @@ from tests.docs.conversation import Conversation
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-WORDS = ("console", "python", "output", "toml", "frames", "http", "text")
+WORDS = ("console", "python", "output", "toml", "frames", "http", "text", "mermaid")
 COMMAND_S = 20.0
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -51,7 +51,7 @@ class Block(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        return "norun" not in self.words and self.words[0] != "text"
+        return "norun" not in self.words and self.words[0] not in ("text", "mermaid")
 
 
 def blocks_of(page: Path) -> list[Block]:

@@ -20,6 +20,7 @@ from host.supervision.states import State
 from protocol.errors import ErrorCode, Fault
 from protocol.manifest import Manifest
 from protocol.methods import METHODS
+from tests.docs import write_states
 from tests.docs.engine import ROOT
 from tests.docs.write_schema import FILE, text
 
@@ -70,6 +71,12 @@ def test_the_manifest_page_lists_every_key_of_outboard_toml() -> None:
 
 def test_the_schema_file_is_current() -> None:
     assert FILE.read_text(encoding="utf-8") == text(), "run: python -m tests.docs.write_schema"
+
+
+def test_the_page_of_states_is_what_the_machine_has() -> None:
+    assert write_states.FILE.read_text(encoding="utf-8") == write_states.text(), (
+        "run: python -m tests.docs.write_states"
+    )
 
 
 def test_every_error_code_has_a_page_and_every_page_a_code() -> None:

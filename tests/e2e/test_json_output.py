@@ -19,7 +19,7 @@ PLUGIN = {
     *("next_start_in_s", "last_exit", "note"),
 }
 PLUGIN_OURS = {
-    *("description", "start_mode", "expected", "methods", "hooks", "file"),
+    *("description", "start_mode", "expected", "critical", "methods", "hooks", "file"),
     *("stdout_noise_bytes", "stderr_tail", "substate", "stuck", "limits"),
 }
 ERROR = {"code", "name", "message", "hint", "plugin", "method", "call_id", "data"}

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
 from host import DeadlineExceeded, PluginCrashed, PluginUnavailable
@@ -109,6 +110,105 @@ async def test_one_whose_threads_are_all_held_shows_its_stack_before_it_is_kille
         down = await stage.events.state("victim", "backoff")
         assert "unresponsive" in down.reason
         assert any("the_culprit" in getattr(event, "message", "") for event in stage.events.seen)
+
+
+DEADLOCK = """
+lock = threading.Lock()
+
+@plugin.method(idempotent=True)
+def the_culprit() -> None:
+    lock.acquire()
+    lock.acquire()
+"""
+HELD_IN_C = """
+@plugin.method(idempotent=True)
+def the_culprit() -> None:
+    ctypes.PyDLL(None).sleep(60)
+"""
+SLEEPING = """
+plugin = Plugin(threads=3)
+
+@plugin.method(idempotent=True)
+def the_culprit() -> None:
+    while True:
+        time.sleep(0.01)
+"""
+SHORT = {"interval": "100ms", "timeout": "2s", "misses": 3, "blocked_after": "300ms"}
+
+
+@pytest.mark.parametrize("code", [DEADLOCK, SLEEPING])
+async def test_one_that_is_blocked_is_restarted_with_the_stack_that_says_where(
+    tmp_path: Path, code: str
+) -> None:
+    victim = write_plugin(tmp_path, "victim", code, health=SHORT, restart=QUICK)
+    async with staged(tmp_path, victim) as stage:
+        calls = [partial(stage.host.call, "victim", "the_culprit", timeout=20)] * 3
+        assert {type(outcome) for outcome in await settled(calls)} == {PluginCrashed}
+        down = await stage.events.state("victim", "backoff")
+        assert down.reason.startswith("blocked")
+        assert down.cause is not None
+        assert (down.cause.kind, down.cause.killed_by_host) == ("blocked", True)
+        assert any("the_culprit" in line for line in down.cause.stack)
+        assert down.cause.in_flight == ["the_culprit"] * 3
+        await stage.events.state("victim", "running")
+        (cause,) = stage.host.why("victim").causes
+        assert cause.stack == down.cause.stack
+
+
+async def test_one_that_holds_everything_in_c_answers_no_pings_and_shows_its_stack(tmp_path: Path) -> None:
+    victim = write_plugin(tmp_path, "victim", HELD_IN_C, health=WATCHFUL, restart=QUICK)
+    async with staged(tmp_path, victim) as stage:
+        with pytest.raises(PluginCrashed):
+            await stage.host.call("victim", "the_culprit", timeout=20)
+        down = await stage.events.state("victim", "backoff")
+        assert down.cause is not None
+        assert down.cause.kind == "unresponsive"
+        assert any("the_culprit" in line for line in down.cause.stack)
+
+
+async def test_one_whose_work_cannot_be_done_twice_is_degraded_and_not_killed(tmp_path: Path) -> None:
+    victim = write_plugin(tmp_path, "victim", health=SHORT)
+    async with staged(tmp_path, victim) as stage:
+        pid = stage.pid("victim")
+        assert await stage.host.call("victim", "hang", s=1.0, timeout=20) is None
+        down = await stage.events.state("victim", "degraded")
+        assert down.reason.startswith("blocked")
+        assert stage.pid("victim") == pid
+
+
+async def test_with_threads_one_deadlock_blocks_nobody_while_others_finish(tmp_path: Path) -> None:
+    code = "plugin = Plugin(threads=4)\n" + ECHO + DEADLOCK
+    victim = write_plugin(tmp_path, "victim", code, health=SHORT | {"blocked": "restart"})
+    async with staged(tmp_path, victim) as stage, anyio.create_task_group() as tasks:
+
+        async def echo_on() -> None:
+            while True:
+                await stage.host.call("victim", "echo", timeout=20)
+                await anyio.sleep(0.02)  # a pace, not a wait
+
+        tasks.start_soon(echo_on)
+        (late,) = await settled([partial(stage.host.call, "victim", "the_culprit", timeout=1.0)])
+        tasks.cancel_scope.cancel()
+        assert isinstance(late, DeadlineExceeded)
+        assert stage.host.status("victim").plugins[0].generation == 1
+
+
+async def test_eight_calls_that_were_given_up_and_not_answered_are_a_concern(tmp_path: Path) -> None:
+    victim = write_plugin(tmp_path, "victim", health={"interval": "100ms"})
+    async with staged(tmp_path, victim) as stage:
+        await settled([partial(stage.host.call, "victim", "hang", timeout=0.1)] * 8)
+        down = await stage.events.state("victim", "degraded")
+        assert "calls were given up" in down.reason
+
+
+async def test_a_missed_ping_is_a_concern_while_it_serves(tmp_path: Path) -> None:
+    victim = write_plugin(tmp_path, "victim", health={"interval": "100ms", "timeout": "100ms", "misses": 100})
+    async with staged(tmp_path, victim) as stage:
+        os.kill(stage.pid("victim"), signal.SIGSTOP)
+        down = await stage.events.state("victim", "degraded")
+        assert "went unanswered" in down.reason
+        os.kill(stage.pid("victim"), signal.SIGCONT)
+        assert await stage.host.call("victim", "echo", value=1) == 1
 
 
 @on_every_loop

@@ -17,6 +17,8 @@ from host.supervision.machine import (
     Eased,
     Enable,
     Ended,
+    Idle,
+    Learn,
     Life,
     NotNow,
     Start,
@@ -25,124 +27,16 @@ from host.supervision.machine import (
     Unfit,
     Woke,
 )
-from host.supervision.states import AT_REST, LIVE, SERVING, State
-from tests.support.fake_clock import FakeClock
+from host.supervision.states import AT_REST, State
+from tests.support.lives import ANEW, BAN, WORDS, World, act, actions, explored, news
 
-ANEW = Stop("anew", then=State.STARTING)
-BAN = Stop("no more", then=State.DISABLED)
-WORDS = [Start("go"), Stop("halt"), ANEW, BAN, Enable("again", start=True), Enable("may", start=False)]
-
-
-class World:
-    """A machine with a clock and a process that does what the machine commands, or asserts."""
-
-    def __init__(self, policy: PluginPolicy | None = None) -> None:
-        self.policy = policy or PluginPolicy()
-        self.clock = FakeClock()
-        self.life = Life()
-        self.live: int | None = None
-        self.asked_to_end = False
-        self.wake_at: float | None = None
-        self.generations: list[int] = []
-        self.restarts: list[float] = []
-        """Automatic ones, since somebody last asked for something."""
-        self.visited = {self.life.state}
-
-    def feed(self, event: machine.Event) -> None:
-        before = self.life
-        self.asked_to_end |= self.live is not None and isinstance(event, Condemned)
-        self.life, commands = machine.step(before, event, self.clock.now, self.policy)
-        assert self.life.generation >= before.generation
-        self.visited.add(self.life.state)
-        for command in commands:
-            if isinstance(command, machine.Spawn):
-                assert self.live is None, "two generations at once"
-                assert command.generation == self.life.generation == before.generation + 1
-                self.live, self.asked_to_end = command.generation, False
-                self.generations.append(command.generation)
-                if before.state is State.BACKOFF and isinstance(event, Woke):
-                    self.restarts.append(self.clock.now)
-            elif isinstance(command, machine.EndGeneration):
-                assert command.generation == self.live
-                self.asked_to_end = True
-            else:
-                self.wake_at = command.at
-        assert (self.life.state in LIVE) == (self.live is not None)
-        assert not self.life.concerns or self.life.state in LIVE - {State.STOPPING}
-        assert self.life.state not in SERVING or (
-            (self.life.state is State.DEGRADED) == bool(self.life.concerns)
-        )
-        assert (self.life.probation_until is not None) == (machine.PROBATION in dict(self.life.concerns))
-        assert (self.life.state is State.STOPPING) == (self.live is not None and self.asked_to_end)
-
-    def ask(self, event: Start | Stop) -> None:
-        self.restarts.clear()
-        self.feed(event)
-
-    def say(self, event: Started | Ended | NotNow | Unfit) -> None:
-        """From the live generation; all but `Started` are its last word."""
-        if not isinstance(event, Started):
-            self.live = None
-        self.feed(event)
-
-    def end(self, **how: Any) -> None:
-        self.say(Ended(self.life.generation, "it died", **how))
-
-    def sleep(self, seconds: float) -> None:
-        until = self.clock.now + seconds
-        while self.wake_at is not None and self.wake_at <= until:
-            self.clock.advance(max(0.0, self.wake_at - self.clock.now))
-            self.wake_at = None
-            self.feed(Woke())
-        self.clock.advance(until - self.clock.now)
-
-
-def act(world: World, action: tuple[Any, ...]) -> None:
-    """Does `action` if it can happen now; a process says only what its state allows."""
-    kind, *arguments = action
-    generation = world.life.generation
-    if kind == "ask":
-        world.ask(arguments[0])
-    elif kind == "sleep":
-        world.sleep(*arguments)
-    elif kind == "woke":
-        world.feed(Woke())
-    elif kind == "cleared":
-        world.feed(Cleared(generation, "there"))
-    elif world.live is None:
-        return
-    elif kind == "concern":
-        world.feed(Concern(generation, *arguments))
-    elif kind == "eased":
-        world.feed(Eased(generation, *arguments))
-    elif kind == "condemned":
-        world.feed(Condemned(generation, "too much"))
-    elif kind == "started":
-        if world.life.running_since is None and not world.asked_to_end:
-            world.feed(Started(generation))
-    elif kind == "ended":
-        world.end(clean=arguments[0], luck=arguments[1])
-    elif world.life.state not in SERVING:
-        world.say(Unfit(generation, "no") if kind == "unfit" else NotNow(generation, "no", *arguments))
-
-
-actions = st.one_of(
-    st.tuples(st.just("ask"), st.sampled_from(WORDS)),
-    st.tuples(st.just("sleep"), st.floats(0, 400)),
-    st.tuples(st.just("ended"), st.booleans(), st.floats(0, 1)),
-    st.sampled_from([("woke",), ("started",), ("started",), ("unfit",), ("cleared",)]),
-    st.sampled_from([("not_now", 3.0), ("not_now", None)]),
-    st.tuples(st.just("concern"), st.sampled_from(["memory", "pings"]), st.sampled_from(["much", "more"])),
-    st.tuples(st.just("eased"), st.sampled_from(["memory", "pings"])),
-    st.just(("condemned",)),
-)
 policies = st.builds(
     PluginPolicy,
     restart_policy=st.sampled_from(["on-failure", "always", "never"]),
     intensity=st.integers(1, 6),
     period_s=st.floats(60, 600),
 )
-histories = st.lists(actions, max_size=80)
+histories = st.lists(actions | st.tuples(st.just("news"), news) | st.just(("idle",)), max_size=80)
 
 
 @given(policy=policies, history=histories)
@@ -230,6 +124,57 @@ def test_every_state_of_the_table_is_reached() -> None:
     world.ask(BAN)
     world.end()
     assert world.visited == {state for state, _ in machine.TABLE}
+
+
+def test_every_row_of_the_table_is_taken_by_some_history() -> None:
+    assert explored().keys() == machine.TABLE.keys()
+
+
+@given(history=histories)
+def test_what_lacks_something_for_good_does_not_run(history: list[tuple[Any, ...]]) -> None:
+    world = World()
+    for action in history:
+        act(world, action)
+        lack = world.life.lacks
+        if lack is not None and lack.how in ("gone", "never"):
+            assert world.life.state not in (State.STARTING, State.RUNNING, State.DEGRADED)
+        assert not world.life.is_held or lack is not None
+
+
+def test_one_that_was_started_to_learn_is_stopped_as_soon_as_it_has_said_what_it_provides() -> None:
+    world = World(PluginPolicy(start_mode="lazy"))
+    world.feed(Learn())
+    assert (world.life.state, world.life.is_wanted) == (State.STARTING, False)
+    world.feed(Started(1))
+    assert (world.life.state, world.asked_to_end) == (State.STOPPING, True)
+    world.end()
+    assert world.life.state is State.STOPPED
+    assert world.life.may_be_woken
+
+
+def test_a_call_meanwhile_makes_it_a_real_start() -> None:
+    world = World(PluginPolicy(start_mode="lazy"))
+    world.feed(Learn())
+    world.ask(Start("a call came"))
+    world.feed(Started(1))
+    assert world.life.state is State.RUNNING
+
+
+@pytest.mark.parametrize("word", [Stop("halt"), Stop("no more", then=State.DISABLED)])
+def test_nobody_wakes_one_that_was_stopped_by_hand(word: Stop) -> None:
+    world = running(PluginPolicy(start_mode="lazy"))
+    world.ask(word)
+    world.end()
+    assert not world.life.may_be_woken
+
+
+def test_an_idle_one_may_be_woken_also_while_it_stops() -> None:
+    world = running(PluginPolicy(start_mode="lazy"))
+    world.feed(Idle(1, "idle: no call for 300 s"))
+    assert (world.life.state, world.life.may_be_woken) == (State.STOPPING, True)
+    world.ask(Start("a call came"))
+    world.end()
+    assert (world.life.state, world.life.generation) == (State.STARTING, 2)
 
 
 def test_a_disabled_plugin_runs_only_when_it_is_enabled() -> None:
