@@ -28,6 +28,7 @@ from host.supervision.generation import Generation, Surroundings
 from host.supervision.memory import Memory, Quarantine, first_life
 from host.supervision.plan import Plan
 from host.supervision.reload import Here, plan
+from host.supervision.remains import Remains
 from host.supervision.scope import Scope
 from host.supervision.sources import Seen, Sources, Wanted
 from host.supervision.states import State
@@ -59,6 +60,9 @@ class SupervisorTree:
         self._config = config
         self._around = around
         self._bus = bus
+        self._remains = Remains(
+            memory_file, around.instance, self.plugins, tell=bus.emit, on_problem=lambda p: self._note([p])
+        )
         self._watching = Watching(self._sources, self.plugins, bus, around.driver.now, self.follow)
         self._reloading = anyio.Lock()
         self._leaving = anyio.Event()
@@ -80,6 +84,8 @@ class SupervisorTree:
         self.memory.load()
         self._bus.subscribe(self._remember)
         self._tasks.start_soon(self.memory.run)
+        await self._remains.begin()
+        self._tasks.start_soon(self._remains.run)
         seen = self._sources.look(self._config)
         self._note(seen.problems)
         for wanted in seen.wanted.values():
@@ -103,6 +109,7 @@ class SupervisorTree:
         finally:  # also when asyncio, which knows no shield, cancels us a second time
             for supervisor in self.plugins.values():
                 supervisor.kill()  # whatever is left
+            self._remains.end()
             self._leaving.set()
 
     # -- plugins come and go -----------------------------------------------------------------------
