@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .PHONY: help setup test check demo bench bench-cli bench-supervision coverage clean
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 $(READY): requirements/dev.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,7 @@ bench-cli: $(READY)  ## a command as a whole process, beside an empty Python
 	$(BIN)/python -m tests.bench.cli
 
 bench-supervision: $(READY)  ## what supervision promises, beside what it takes here
+	$(BIN)/python -m tests.bench.supervision
 	$(BIN)/python -m tests.bench.limits
 
 clean:  ## remove what the other targets made

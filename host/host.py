@@ -102,6 +102,8 @@ class Host:
         self.mode = "embedded"
         self.socket: str | None = None
         self.metrics_url: str | None = None
+        self.is_guarded = False
+        """Whether somebody ends what plugins have started if this process is killed."""
 
     # -- in and out ------------------------------------------------------------------------------
 
@@ -329,6 +331,7 @@ class Host:
             socket=self.socket,
             metrics_url=self.metrics_url,
             mode=self.mode,
+            descendants_after_host_death=self._after_death,
             loop_lag_p99_ms=self._lag.p99_ms,
             python=platform.python_version(),
             platform=sys.platform,
@@ -394,6 +397,12 @@ class Host:
             return find_groups(settle=self.mode == "daemon")
         except NotDelegated:
             return None
+
+    @property
+    def _after_death(self) -> str:
+        if self.is_guarded:
+            return "guardian"
+        return "next-start" if self._state_file is not None and sys.platform == "linux" else "none"
 
     def _look_at_new_processes(self, event: HostEvent) -> None:
         if isinstance(event, StateChanged) and event.state in SERVING:

@@ -35,6 +35,8 @@ def harden() -> None:
 
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        # What loses its parent below us stays below us, where the host finds it when it ends us. Else it
+        # would come to the host, which could not tell whose it was.
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if os.getppid() != int(host_pid):
             os._exit(1)

@@ -45,6 +45,8 @@ class HostTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """What the daemon does when a critical plugin is quarantined or has failed."""
     environment_timeout: Duration = Duration(600)
     """How long the environment of a plugin with dependencies may take to build."""
+    guardian: bool = False
+    """Whether the daemon gets a parent that ends what its plugins have left if it is killed."""
 
     def __post_init__(self) -> None:
         if not self.environment_timeout > 0:

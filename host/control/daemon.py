@@ -23,7 +23,7 @@ import msgspec
 from host.config.load import load_config
 from host.config.model import HostTable
 from host.config.places import log_file, places, state_file
-from host.control import signals
+from host.control import guardian, signals
 from host.control.commands import Commands
 from host.control.listening import Place
 from host.control.notify import Notifier, given_socket
@@ -35,7 +35,8 @@ from host.host import Host
 from host.observability.events import HostEvent, StateChanged
 from host.observability.logs import LoguruSubscriber, Ring
 from host.observability.snapshot import Status
-from host.process.adopted import become_subreaper, kill_descendants, reap_adopted
+from host.process.adopted import adopts_only_from_plugins, become_subreaper, kill_descendants, reap_adopted
+from host.process.spawn import started
 from host.supervision.states import State
 from host.supervision.tree import STOP_S
 
@@ -75,6 +76,9 @@ def run(options: Options) -> int:
     with ExitStack() as closing:
         closing.callback(notifier.close)
         told = load_config(Path(options.config) if options.config is not None else None).host
+        is_guarded = told.guardian and guardian.is_possible()
+        if is_guarded:
+            guardian.stand_guard()  # we go on in a child of the process that was started
         log = LoguruSubscriber(
             level=options.log_level or told.log_level,
             format=options.log_format or told.log_format,
@@ -85,7 +89,17 @@ def run(options: Options) -> int:
         port = _port(told)
         if port is not None:
             closing.callback(port.close)
-        daemon = _Daemon(options, place, port, log, notifier, ends_with_critical=told.on_critical == "exit")
+        if told.guardian and not is_guarded:
+            log.say("there can be no guardian: this system has no subreapers", level="warning")
+        daemon = _Daemon(
+            options,
+            place,
+            port,
+            log,
+            notifier,
+            ends_with_critical=told.on_critical == "exit",
+            is_guarded=is_guarded,
+        )
         try:
             import uvloop
         except ImportError:
@@ -116,6 +130,7 @@ class _Daemon:
         notifier: Notifier,
         *,
         ends_with_critical: bool,
+        is_guarded: bool,
     ) -> None:
         self.exit_code = 0
         self._ends_with_critical = ends_with_critical
@@ -136,6 +151,7 @@ class _Daemon:
         )
         self._host.mode = "daemon"
         self._host.socket = place.path
+        self._host.is_guarded = is_guarded
 
     async def main(self) -> None:
         become_subreaper()
@@ -146,11 +162,13 @@ class _Daemon:
             self._host.on_event(subscriber)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(reap_adopted, self._pids)
+                tasks.start_soon(reap_adopted, lambda: started)
                 tasks.start_soon(self._show_life)
                 await self._run_host(self._host, Commands(self._host, ring, self._log))
                 tasks.cancel_scope.cancel()
         finally:
+            if adopts_only_from_plugins():
+                kill_descendants()  # of plugins that could not be ended in time
             self._place.free()
 
     async def _run_host(self, host: Host, commands: Commands) -> None:
@@ -261,7 +279,3 @@ class _Daemon:
             return self._host.status()
         except HostMisuse:
             return None
-
-    def _pids(self) -> list[int]:
-        seen = self._seen()
-        return [plugin.pid for plugin in seen.plugins if plugin.pid is not None] if seen is not None else []

@@ -31,7 +31,8 @@ _SERVICE = """\
 # A systemd older than 253 does not know the second line, says so, and keeps the first.
 Type=notify
 Type=notify-reload
-NotifyAccess=main
+# With host.guardian it is not the main process that reports.
+NotifyAccess=all
 Restart=on-failure
 # Not for a wrong configuration, nor if another daemon has the socket.
 RestartPreventExitStatus=6 7

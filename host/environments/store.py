@@ -135,7 +135,7 @@ class Environments:
 
     async def _attempt(self, wanted: Recipe) -> Failure | None:
         """Runs build.py to its end or its deadline; None if the environment is there afterwards."""
-        told = {"OUTBOARD_BUILD": msgspec.json.encode(wanted).decode()}
+        told = {"OUTBOARD_BUILD": msgspec.json.encode(wanted).decode(), "OUTBOARD_INSTANCE": "build"}
         spec = LaunchSpec([sys.executable, "-I", _BUILD], "/", build_environment(os.environ) | told)
         try:
             child = spawn(spec, self._driver)

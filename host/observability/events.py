@@ -99,4 +99,32 @@ class PluginsChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event
     at: float = msgspec.field(default_factory=time.time)
 
 
-HostEvent = StateChanged | PluginLogged | CallFailed | CallReplayed | PluginProblem | PluginsChanged
+class ProcessesSwept(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="swept"):
+    """Processes that a plugin, or the plugins of an earlier host, had left behind were killed."""
+
+    plugin: str | None
+    """None for those of an earlier host."""
+    count: int
+    generation: int | None = None
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class ProcessesLeaked(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="leaked"):
+    """Processes that were left behind could not be ended: they are there still."""
+
+    plugin: str | None
+    pids: list[int]
+    generation: int | None = None
+    at: float = msgspec.field(default_factory=time.time)
+
+
+HostEvent = (
+    StateChanged
+    | PluginLogged
+    | CallFailed
+    | CallReplayed
+    | PluginProblem
+    | PluginsChanged
+    | ProcessesSwept
+    | ProcessesLeaked
+)

@@ -27,6 +27,8 @@ from host.observability.events import (
     PluginLogged,
     PluginProblem,
     PluginsChanged,
+    ProcessesLeaked,
+    ProcessesSwept,
     StateChanged,
 )
 from host.observability.outlet import Outlet, OutletStream, write_to
@@ -45,6 +47,8 @@ MAX_MESSAGE = 32 * 1024
 SETTLE_S = 0.25
 FILE_LIMIT_CHARACTERS = 8 * 1024 * 1024
 """What may wait for the disk. Nobody else is asked to keep records, so this one has patience."""
+MAX_PIDS = 20
+"""A message names no more than so many."""
 _TROUBLE = ("backoff", "failed", "quarantined")
 _ACTIONS = {
     "load": "it is loaded",
@@ -110,8 +114,21 @@ def line_of(event: HostEvent) -> LogLine:
             level = "warning" if event.action == "wait" else "info"
             message, name = f"{event.kind} on disk: {event.reason}; {_ACTIONS[event.action]}", "watch"
             fields.update(plugin=event.plugin)
+        case ProcessesSwept():
+            whose = "it" if event.plugin is not None else "an earlier host"
+            level, message, name = "info", f"{_processes(event.count)} that {whose} had left: killed", "swept"
+            fields.update(plugin=event.plugin, generation=event.generation)
+        case ProcessesLeaked():
+            pids = ", ".join(map(str, event.pids[:MAX_PIDS])) + (", ..." if event.pids[MAX_PIDS:] else "")
+            message = f"{_processes(len(event.pids))} left behind and cannot be ended: pid {pids}"
+            level, name = "error", "leaked"
+            fields.update(plugin=event.plugin, generation=event.generation)
     message = escaped(message[:MAX_MESSAGE])
     return LogLine(time=stamp(event.at), level=level, event=name, message=message, **fields)
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def stamp(at: float) -> str:

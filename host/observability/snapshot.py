@@ -96,6 +96,9 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where the daemon answers over HTTP, if it does."""
     mode: str
     """`daemon` or `embedded`."""
+    descendants_after_host_death: str
+    """What ends those whom plugins have started if the host is killed: `guardian`, at once; `next-start`,
+    the next host of the same state; or `none`."""
     loop_lag_p99_ms: float | None
     python: str
     platform: str

@@ -22,16 +22,25 @@ import anyio
 from host.process.driver import Driver
 from host.process.exits import Exit
 from host.process.launchers import LaunchSpec
+from host.process.table import look
+
+started: dict[int, str] = {}
+"""The children that this process has started and not reaped: the OUTBOARD_INSTANCE of each, by pid. Changed
+on the loop's thread alone; there, whoever is a child of ours and not in here has come as an orphan."""
 
 
 class Child:
     """A process that was started and the three descriptors to it. `exit` is None while it lives."""
 
-    def __init__(self, process: subprocess.Popen[bytes], driver: Driver) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], driver: Driver, instance: str = "") -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         self.pid = process.pid
+        started[process.pid] = instance
+        entry = look(process.pid)
+        self.process = entry.process if entry is not None else None
+        """Which life of that number; None where the kernel does not say."""
         # The pipes' own objects let go: whoever reads or writes closes the descriptors.
         self.stdin_fd = os.dup(process.stdin.fileno())
         self.stdout_fd = os.dup(process.stdout.fileno())
@@ -52,6 +61,7 @@ class Child:
         return None if code is None else Exit.from_returncode(code)
 
     def _ended(self) -> None:
+        started.pop(self.pid, None)
         self.on_exit()
         self.exited.set()
 
@@ -130,4 +140,4 @@ def spawn(spec: LaunchSpec, driver: Driver) -> Child:
         bufsize=0,
         process_group=0,
     )
-    return Child(process, driver)
+    return Child(process, driver, spec.environment.get("OUTBOARD_INSTANCE", ""))

@@ -16,6 +16,7 @@ import msgspec
 from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
 from host.process.spawn import Child
+from host.process.tree import Tree
 from protocol.errors import Refused, RpcError
 
 
@@ -29,8 +30,9 @@ class Grace(msgspec.Struct, frozen=True, kw_only=True):
     kill_s: float = 1.0
 
 
-async def stop(child: Child, link: Link, driver: Driver, grace: Grace) -> bool:
+async def stop(child: Child, link: Link, tree: Tree, driver: Driver, grace: Grace) -> bool:
     """Ends a plugin; False if it is still not reaped after everything. Takes its time, and no more."""
+    await tree.look()  # once it has ended by itself, who was below it can be anywhere
     if child.exit is None:
         await _until(link.wait_idle, grace.drain_s)
     if child.exit is None:
@@ -46,6 +48,7 @@ async def stop(child: Child, link: Link, driver: Driver, grace: Grace) -> bool:
     child.signal_group(signal.SIGTERM)
     if await _until(child.exited.wait, grace.term_s):
         return True
+    await tree.end()
     child.kill()
     return await _until(child.exited.wait, grace.kill_s)
 

@@ -35,6 +35,7 @@ from host.process.oom import oom_kills
 from host.process.spawn import Child, spawn
 from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
+from host.process.tree import Swept, Tree
 from host.process.usage import Bounds, Usage
 from host.supervision import machine
 from host.supervision.health import Pulse, reading, wait_blocked, wait_unresponsive
@@ -91,6 +92,7 @@ class Generation:
         *,
         post: Callable[[machine.Event], None],
         on_log: OnLog,
+        on_swept: Callable[[Swept], None],
         stats: PluginStats,
     ) -> None:
         self.number = number
@@ -100,6 +102,7 @@ class Generation:
         """What it had in hand when it ended."""
         self.link: Link | None = None
         self.child: Child | None = None
+        self.tree: Tree | None = None
         self.provides = Provides()
         self.voice = Voice(on_log, around.driver.now, stats)
         self._killed = False
@@ -114,6 +117,7 @@ class Generation:
         self._group: Leaf | None = None
         self._around = around
         self._post = post
+        self._on_swept = on_swept
         self._stderr: StderrReader | None = None
         self._stop_asked = anyio.Event()
         self._has_slot = False
@@ -124,6 +128,16 @@ class Generation:
     @property
     def name(self) -> str:
         return self._candidate.manifest.plugin.name
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has a process that has not been reaped."""
+        return self.child is not None and self.child.exit is None
+
+    @property
+    def _tag(self) -> str:
+        """What its processes are known by: in the environment that they are started with."""
+        return f"{self._around.instance}:{self.name}:{self.number}"
 
     @property
     def stderr_tail(self) -> list[str]:
@@ -228,6 +242,7 @@ class Generation:
         try:
             self._oom_kills = oom_kills()
             self.child = spawn(self._launch_spec(environment), self._around.driver)
+            self.tree = Tree(self.child, self._tag)
             if self._around.groups is not None:
                 self._group = self._around.groups.leaf(
                     f"{self.name}-{self.number}", self.child.pid, self.policy
@@ -309,7 +324,7 @@ class Generation:
         return launch_spec(
             self._candidate,
             self.policy,
-            instance=f"{around.instance}:{self.name}:{self.number}",
+            instance=self._tag,
             data_dir=self._data_dir,
             inherited=os.environ,
             own_environment=environment,
@@ -408,8 +423,9 @@ class Generation:
     async def _ladder(self) -> None:
         assert self.child is not None
         assert self.link is not None
+        assert self.tree is not None
         grace = Grace(drain_s=self.policy.stop_timeout_s)
-        await stop(self.child, self.link, self._around.driver, grace)
+        await stop(self.child, self.link, self.tree, self._around.driver, grace)
         self._killed = self.child.exit is None or self.child.exit.signal == "SIGKILL"
         await self._kill_and_reap()
 
@@ -432,12 +448,17 @@ class Generation:
 
     async def _kill_and_reap(self) -> None:
         assert self.child is not None
+        assert self.tree is not None
         self._killed = self._killed or self.child.exit is None
-        self.kill()  # what is left of its group, if it is gone itself
         with anyio.move_on_after(REAP_S, shield=True):
+            if self.child.exit is None:
+                await self.tree.end()
+            self.kill()
             await self.child.exited.wait()
         if self._stderr is not None:
             self._stderr.drain()  # its last words, which say why
+        with anyio.move_on_after(REAP_S, shield=True):
+            self._on_swept(await self.tree.sweep())
 
     def _let_go(self) -> None:
         if self._group is not None and self._around.groups is not None:

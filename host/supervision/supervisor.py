@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -17,9 +18,16 @@ from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
 from host.observability.bus import Bus
 from host.observability.causes import Cause
-from host.observability.events import PluginLogged, PluginProblem, StateChanged
+from host.observability.events import (
+    PluginLogged,
+    PluginProblem,
+    ProcessesLeaked,
+    ProcessesSwept,
+    StateChanged,
+)
 from host.observability.metrics import PluginStats
 from host.process.link import Link
+from host.process.tree import Swept
 from host.supervision import machine
 from host.supervision.generation import Generation, Surroundings
 from host.supervision.health import is_alive
@@ -289,6 +297,7 @@ class Supervisor:
                 self._around,
                 post=self.post,
                 on_log=self._take_log,
+                on_swept=partial(self._take_swept, command.generation),
                 stats=self.stats,
             )
             tasks.start_soon(self._generation.run)
@@ -332,6 +341,14 @@ class Supervisor:
             for info in provides.methods
             if info.timeout_s is not None and 0 < info.timeout_s <= LONGEST_TIMEOUT_S
         }
+
+    def _take_swept(self, generation: int, swept: Swept) -> None:
+        if swept.killed:
+            count = len(swept.killed)
+            self._bus.emit(ProcessesSwept(plugin=self.name, count=count, generation=generation))
+        if swept.left:
+            pids = sorted(process.pid for process in swept.left)
+            self._bus.emit(ProcessesLeaked(plugin=self.name, pids=pids, generation=generation))
 
     def _take_log(self, source: str, level: str, message: str, record: LogRecord | None) -> None:
         generation = self._generation

@@ -30,6 +30,7 @@ from host.supervision.known import Known
 from host.supervision.memory import Memory, Quarantine, first_life
 from host.supervision.plan import Plan
 from host.supervision.reload import Here, plan
+from host.supervision.remains import Remains
 from host.supervision.requirements import Requirements, stop_plan
 from host.supervision.scope import Scope
 from host.supervision.sources import Seen, Sources, Wanted
@@ -68,6 +69,9 @@ class SupervisorTree:
         self._config = config
         self._around = around
         self._bus = bus
+        self._remains = Remains(
+            memory_file, around.instance, self.plugins, tell=bus.emit, on_problem=lambda p: self._note([p])
+        )
         self._watching = Watching(self._sources, self.plugins, bus, around.driver.now, self.follow)
         self._reloading = anyio.Lock()
         self._leaving = anyio.Event()
@@ -92,6 +96,8 @@ class SupervisorTree:
         self.memory.load()
         self._bus.subscribe(self._remember)
         self._tasks.start_soon(self.memory.run)
+        await self._remains.begin()
+        self._tasks.start_soon(self._remains.run)
         seen = self._sources.look(self._config)
         self._note(seen.problems)
         everybody = [wanted.candidate for wanted in seen.wanted.values()]
@@ -137,6 +143,7 @@ class SupervisorTree:
         finally:  # also when asyncio, which knows no shield, cancels us a second time
             for supervisor in self.plugins.values():
                 supervisor.kill()  # whatever is left
+            self._remains.end()
             self._leaving.set()
 
     # -- plugins come and go -----------------------------------------------------------------------

@@ -22,6 +22,7 @@ HOST = HostStatus(
     socket=None,
     metrics_url=None,
     mode="daemon",
+    descendants_after_host_death="none",
     loop_lag_p99_ms=None,
     python="3.11",
     platform="linux",
