@@ -21,6 +21,7 @@ import msgspec
 from host.config.effective import PluginPolicy
 from host.config.problems import FileProblem
 from host.observability.causes import Cause
+from host.observability.regular import open_regular
 from host.supervision.machine import Life
 from host.supervision.states import State
 
@@ -74,7 +75,8 @@ class Memory:
         for left in self._file.parent.glob(f"{glob.escape(temporary_prefix(self._file))}*"):
             left.unlink(missing_ok=True)  # of a host that was killed while it wrote
         try:
-            self._plugins = msgspec.json.decode(self._file.read_bytes(), type=_File).plugins
+            with open(open_regular(self._file), "rb") as opened:
+                self._plugins = msgspec.json.decode(opened.read(), type=_File).plugins
         except FileNotFoundError:
             return
         except OSError as error:

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -145,3 +146,13 @@ def test_a_clock_that_jumped_cannot_hold_a_plugin_for_ever(unix_now: float) -> N
     held = first_life(policy, Remembered(quarantine=HELD), now=5.0, unix_now=unix_now)
     assert held.next_start_at is not None
     assert 5.0 <= held.next_start_at <= 5.0 + policy.probe_max_s
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_complained_of_and_nobody_waits_for_it(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "plugins.json")
+    memory, problems = read(tmp_path / "plugins.json")
+    assert [problem.reason.split(":")[0] for problem in problems] == ["cannot be read"]
+    assert memory.of("a") == Remembered()
