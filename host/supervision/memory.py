@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -36,7 +36,7 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     since: float
     next_probe_at: float
-    probes: int = 0
+    probes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     causes: list[Cause] = []
 
 
@@ -52,7 +52,8 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _File(msgspec.Struct, kw_only=True):
-    schema: int = 1
+    schema: Literal[1] = 1
+    """A file of a later outboard is put aside like a damaged one, and not overwritten."""
     plugins: dict[str, Remembered] = {}
 
 

@@ -75,7 +75,12 @@ async def test_what_is_forgotten_leaves_no_trace(tmp_path: Path) -> None:
     assert b'"a"' not in file.read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"plugins": {"a": {"enabled": 7}}}'])
+LATER = b'{"schema": 2, "plugins": {"a": {"enabled": false}}}'
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[]", b'{"plugins": {"a": {"enabled": 7}}}', LATER]
+)
 def test_a_damaged_file_is_put_aside_and_said(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "plugins.json"
     file.write_bytes(content)
