@@ -81,9 +81,11 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module `host` has no attribute `{name}`")
-    from importlib import import_module
+if not TYPE_CHECKING:  # to a type checker it would mean that every name is there
 
-    return getattr(import_module(_ELSEWHERE.get(name, "host.errors")), name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module `host` has no attribute `{name}`")
+        from importlib import import_module
+
+        return getattr(import_module(_ELSEWHERE.get(name, "host.errors")), name)

@@ -39,6 +39,8 @@ def serve_plugin(load: Callable[[], Declarations], read_fd: int, write_fd: int) 
         params, desk = _initialize(event, load, channel)
     except RpcError as error:
         channel.reply_error(event.id, error)
+        if isinstance(error.__cause__, SystemExit):  # "75: retry later", for one
+            raise error.__cause__ from None
         return 1
     if desk.plugin.needs_loop:
         from plugin_sdk.loop import LoopRuntime  # asyncio: only for those who asked for it
@@ -78,7 +80,7 @@ def _initialize(
         plugin = load()
     except BaseException as error:  # author code: whatever it raises is the answer
         data = {"type": type(error).__name__, "message": text_of(error), "traceback": traceback_of(error)}
-        raise RpcError(ErrorCode.PLUGIN_ERROR, f"{type(error).__name__}: {text_of(error)}", data) from None
+        raise RpcError(ErrorCode.PLUGIN_ERROR, f"{type(error).__name__}: {text_of(error)}", data) from error
     settings: Any = params.config
     if plugin.settings_type is not None:
         if problems := problems_of(params.config, plugin.settings_type):

@@ -70,6 +70,17 @@ def print_value(raw: msgspec.Raw) -> None:
         click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
 
 
+def harmless(value: Any) -> Any:
+    """What the daemon told, with every text in it fit for a terminal: manifests and plugins wrote some."""
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, list):
+        return [harmless(each) for each in value]
+    if isinstance(value, dict):
+        return {key: harmless(each) for key, each in value.items()}
+    return value
+
+
 def print_error(error: OutboardError, *, as_json: bool) -> None:
     """Who, what was seen, what to do next."""
     if as_json:

@@ -13,6 +13,7 @@ from host.cli.choices import plugin_argument
 from host.cli.output import (
     COLOURS,
     cut,
+    harmless,
     json_option,
     paint,
     print_json,
@@ -58,15 +59,20 @@ def status(name: str | None, watch: bool, every: float, as_json: bool, socket: s
 
         if not every < math.inf:
             raise click.BadParameter("a number of seconds.", param_hint="--every")
-        watch_it(look, overview if name is None else _one_of, every_s=every, as_json=as_json)
+        watch_it(
+            look if as_json else lambda: harmless(look()),
+            overview if name is None else _one_of,
+            every_s=every,
+            as_json=as_json,
+        )
     seen = look()
     down = [plugin for plugin in seen["plugins"] if is_down(plugin)]
     if as_json:
         print_json(seen)
     elif name is not None:
-        click.echo(one(seen["plugins"][0]))
+        click.echo(one(harmless(seen)["plugins"][0]))
     else:
-        click.echo(overview(seen, terminal_width()))
+        click.echo(overview(harmless(seen), terminal_width()))
     if not as_json:
         if down:
             print_next(f"outboard why {down[0]['name']}")

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from host.cli.choices import plugin_argument
-from host.cli.output import COLOURS, json_option, paint, print_json, print_next, socket_option, span
+from host.cli.output import COLOURS, harmless, json_option, paint, print_json, print_next, socket_option, span
 from host.control.client import Client
 
 SHOWN_CAUSES = 3
@@ -31,7 +31,7 @@ def why(name: str, as_json: bool, socket: str) -> None:
     if as_json:
         print_json(raw)
         return
-    told = msgspec.json.decode(raw)
+    told = harmless(msgspec.json.decode(raw))
     click.echo(explained(told))
     print_next(told["next"][0])
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tomllib
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ import msgspec
 
 from host.config.lines import DEEPEST, KeyPath, nearest_line, places
 from host.config.problems import FileProblem, by_line, dotted
+from host.observability.regular import NotRegular, open_regular
 from protocol import units
 from protocol.contract import problems_of
 
@@ -87,18 +87,12 @@ def read_text(path: str | os.PathLike[str]) -> str | FileProblem:
     """The text of a file of ours: a regular file, UTF-8 (a byte order mark is dropped), not large."""
     file = os.fspath(path)
     try:
-        # non-blocking: a FIFO that nobody writes to would hold us for good
-        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISDIR(mode):
-                return FileProblem(file, None, "", "is a folder", "name the file in it")
-            if not stat.S_ISREG(mode):
-                return FileProblem(file, None, "", "is not a regular file", "name a text file")
-            with open(fd, "rb", closefd=False) as opened:
-                data = opened.read(FILE_LIMIT_BYTES + 1)
-        finally:
-            os.close(fd)
+        with open(open_regular(file), "rb") as opened:
+            data = opened.read(FILE_LIMIT_BYTES + 1)
+    except IsADirectoryError:
+        return FileProblem(file, None, "", "is a folder", "name the file in it")
+    except NotRegular:
+        return FileProblem(file, None, "", "is not a regular file", "name a text file")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         return FileProblem(file, None, "", f"cannot be read: {getattr(error, 'strerror', None) or error}")
     if len(data) > FILE_LIMIT_BYTES:

@@ -8,6 +8,7 @@ others out: when all are taken, the one that has been silent for longest makes r
 from __future__ import annotations
 
 import socket
+import traceback
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -84,6 +85,8 @@ class Door:
         try:
             if self._open <= 2 * MAX_CONNECTIONS:  # those that were told to go are still there
                 await Connection(stream, self).run()
+        except Exception:  # ours, then; a daemon and its plugins outlive whatever one client can bring about
+            traceback.print_exc()
         finally:
             self._open -= 1
             await anyio.aclose_forcefully(stream)
@@ -193,6 +196,9 @@ class Connection:
     async def _part(self) -> None:
         """Closes in a way that the answer arrives, even if something was sent that nobody has read."""
         with anyio.move_on_after(1.0):
-            await self._stream.send_eof()
+            try:
+                await self._stream.send_eof()
+            except RuntimeError:  # so uvloop says that the other end has reset the connection
+                return
             while await self._receive():
                 pass

@@ -44,10 +44,13 @@ async def serve(listener: anyio.abc.SocketListener, commands: Commands) -> None:
     slots = anyio.CapacityLimiter(MAX_CONNECTIONS)
 
     async def handle(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            if _is_own_user(stream) and slots.available_tokens >= 1:
-                async with slots:
-                    await Connection(stream, commands).run()
+        try:
+            async with stream:
+                if _is_own_user(stream) and slots.available_tokens >= 1:
+                    async with slots:
+                        await Connection(stream, commands).run()
+        except Exception:  # ours, then; a daemon and its plugins outlive whatever one client can bring about
+            traceback.print_exc()
 
     await listener.serve(handle)
 

@@ -15,6 +15,7 @@ from typing import IO
 import msgspec
 
 from host.observability.logs import LogLine
+from host.observability.regular import open_regular
 
 BATCH_LINES = 500
 BATCH_BYTES = 1024 * 1024
@@ -94,7 +95,7 @@ def _opened(path: str, since: float) -> list[tuple[IO[bytes], int]]:
     for name in names:
         if name.startswith(current.stem + ".") and name.endswith(current.suffix):
             try:
-                file = open(current.parent / name, "rb")  # noqa: SIM115  # closed by LogFiles
+                file = open(open_regular(current.parent / name), "rb")  # noqa: SIM115  # closed by LogFiles
             except OSError:
                 continue
             told = os.fstat(file.fileno())

@@ -32,6 +32,7 @@ from host.observability.events import (
     StateChanged,
 )
 from host.observability.outlet import Outlet, OutletStream, write_to
+from host.observability.regular import check_regular
 from host.observability.traceparent import trace_id_of, valid_parent
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ class LoguruSubscriber:
 
     def _keep(self, files: Logger, file: str, rotate_bytes: int) -> None:
         """`files` is a loguru of its own, called on the outlet's thread: it rotates and removes."""
+        check_regular(file)  # opening a FIFO would wait for a reader
         files.add(
             file.replace("{", "{{").replace("}", "}}"),
             level=0,

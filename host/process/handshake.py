@@ -52,6 +52,7 @@ async def initialize(
 
     Raises:
         HandshakeRefused: with what to do about it.
+        RpcError: its code chose to exit; the exit code, a moment behind, says more.
         Expired, Lost: from the link.
     """
     params = InitializeParams(
@@ -65,6 +66,8 @@ async def initialize(
         raw = await link.request("initialize", params, deadline=deadline)
         result = msgspec.json.decode(raw, type=InitializeResult)
     except RpcError as error:
+        if _chose_to_exit(error):
+            raise
         raise _refusal(error) from None
     except msgspec.DecodeError as error:
         raise HandshakeRefused(f"its answer to initialize is malformed: {error}", retry=False) from None
@@ -97,6 +100,10 @@ def _check_identity(candidate: Candidate, result: InitializeResult) -> None:
             )
 
 
+def _chose_to_exit(error: RpcError) -> bool:
+    return isinstance(error.data, dict) and error.data.get("type") == "SystemExit"
+
+
 def _refusal(error: RpcError) -> HandshakeRefused:
     data = error.data if isinstance(error.data, dict) else {}
     if error.code == ErrorCode.UNSUPPORTED_PROTOCOL:
@@ -108,8 +115,6 @@ def _refusal(error: RpcError) -> HandshakeRefused:
         )
     if error.code == ErrorCode.INVALID_PARAMS:  # its settings: nothing changes by trying again
         return HandshakeRefused(f"configuration refused: {error.message}", retry=False)
-    if data.get("type") == "SystemExit" and data.get("message") == "78":  # its code, when it was imported
-        return HandshakeRefused("it says its configuration is wrong (exit code 78)", retry=False)
     trace = data.get("traceback")
     lines = trace.splitlines() if isinstance(trace, str) else []
     if missing := missing_module(error.message):

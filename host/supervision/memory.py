@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -21,6 +21,7 @@ import msgspec
 from host.config.effective import PluginPolicy
 from host.config.problems import FileProblem
 from host.observability.causes import Cause
+from host.observability.regular import open_regular
 from host.supervision.machine import Life
 from host.supervision.states import State
 
@@ -35,7 +36,7 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     since: float
     next_probe_at: float
-    probes: int = 0
+    probes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     causes: list[Cause] = []
 
 
@@ -51,7 +52,8 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _File(msgspec.Struct, kw_only=True):
-    schema: int = 1
+    schema: Literal[1] = 1
+    """A file of a later outboard is put aside like a damaged one, and not overwritten."""
     plugins: dict[str, Remembered] = {}
 
 
@@ -74,7 +76,8 @@ class Memory:
         for left in self._file.parent.glob(f"{glob.escape(temporary_prefix(self._file))}*"):
             left.unlink(missing_ok=True)  # of a host that was killed while it wrote
         try:
-            self._plugins = msgspec.json.decode(self._file.read_bytes(), type=_File).plugins
+            with open(open_regular(self._file), "rb") as opened:
+                self._plugins = msgspec.json.decode(opened.read(), type=_File).plugins
         except FileNotFoundError:
             return
         except OSError as error:

@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from prometheus_client.openmetrics import parser
@@ -170,3 +172,16 @@ def test_a_call_from_the_command_line_goes_on_in_the_trace_of_its_caller(home: P
         assert line["trace_id"] == GIVEN.split("-")[1]
         kept = [json.loads(text) for text in daemon.log_file.read_text().splitlines()]
         assert eventually(lambda: any(record.get("trace_id") == line["trace_id"] for record in kept))
+
+
+def test_a_client_that_resets_its_connection_costs_the_daemon_nothing(watched: Daemon) -> None:
+    address = urlsplit(url_of(watched))
+    assert address.hostname is not None
+    for _ in range(30):
+        with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+            with suppress(ConnectionError):  # the daemon has had enough of it
+                client.sendall(b"GET /metrics HTTP/1.1\r\n" * 10_000)
+                client.recv(100)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert watched.cli("status").code == 0
+    assert "Traceback" not in watched.said

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from host.cli.app import COMMANDS as COMMAND_NAMES
+from host.config import places
 from tests.support.daemon import SAMPLES, Daemon, on_terminal, outboard
+from tests.support.plugins import write_plugin
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 BY_HAND = {"wordcount": "node", "rot13": "perl"}
@@ -63,6 +68,21 @@ def test_the_log_of_a_daemon_has_no_escape_codes_in_a_pipe_even_on_a_build_serve
     with Daemon(home, SAMPLES / "hello", env={"CI": "true", "GITHUB_ACTIONS": "true"}) as daemon:
         assert "hello running" in daemon.said
         assert "\x1b" not in daemon.said
+
+
+def test_a_terminal_obeys_nothing_that_a_manifest_or_a_state_file_says(home: Path) -> None:
+    told = "before\x1b]0;title\x07after"
+    plugin = write_plugin(home, "victim", plugin={"name": "victim", "version": "1", "description": told})
+    held = {"reason": told, "since": time.time(), "next_probe_at": time.time() + 600}
+    with Daemon(home, plugin) as daemon:
+        state_file = places.state_file(daemon.env, os.getuid(), daemon.socket)
+    Path(state_file).write_bytes(msgspec.json.encode({"plugins": {"victim": {"quarantine": held}}}))
+    with Daemon(home, plugin) as daemon:
+        for words in (["status"], ["status", "victim"], ["why", "victim"], ["events"]):
+            shown = on_terminal(*words, env=daemon.env | {"NO_COLOR": "1"}).out
+            assert "\x1b" not in shown, words
+            assert "\x07" not in shown, words
+            assert words == ["events"] or "before\\x1b]0;title\\x07after" in shown, words
 
 
 def test_the_last_line_on_a_terminal_says_what_to_type_next(samples: Daemon) -> None:

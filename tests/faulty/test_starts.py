@@ -18,7 +18,9 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("exit(1)", ["SystemExit", "1"]),
+        ("exit(1)", ["exit code 1", "initialize"]),
+        ("exit(0)", ["exit code 0", "initialize"]),
+        ("exit('no licence')", ["exit code 1", "no licence"]),
         ("raise ValueError('no licence')", ["ValueError", "no licence"]),
         ("import nowhere_to_be_found", ["nowhere_to_be_found"]),
         ("os._exit(1)", ["exit code 1", "initialize"]),
@@ -134,6 +136,15 @@ async def test_a_plugin_with_the_sdk_may_say_that_its_configuration_is_wrong(
         failed = await stage.events.state("victim", "failed", "backoff")
         assert "configuration is wrong" in failed.reason
         assert stage.events.states("victim") == ["starting", "failed"]
+
+
+@pytest.mark.parametrize("code", ["sys.exit(75)", "@plugin.on_start\ndef begin() -> None:\n    sys.exit(75)"])
+async def test_a_plugin_with_the_sdk_may_say_that_it_is_to_be_tried_later(tmp_path: Path, code: str) -> None:
+    async with staged(tmp_path, write_plugin(tmp_path, "victim", f"{ECHO}\n{code}\n")) as stage:
+        waiting = await stage.events.state("victim", "waiting", "backoff")
+        assert "exit code 75" in waiting.reason
+        assert stage.events.states("victim") == ["starting", "waiting"]
+        assert stage.host.status("victim").plugins[0].restarts == 0
 
 
 async def test_start_code_that_raises_says_what(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from host.config.places import log_file
-from host.observability.logs import KEEP_FILES, LoguruSubscriber
+from host.observability.logfiles import LogFiles
+from host.observability.logs import KEEP_FILES, LoguruSubscriber, stamp
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +98,13 @@ def test_the_usual_socket_is_the_usual_one_however_it_was_named() -> None:
     assert log_file(environ | {"OUTBOARD_SOCKET": "/elsewhere"}, 7, usual).endswith("/outboard.jsonl")
     assert log_file(environ | {"OUTBOARD_SOCKET": usual}, 7, usual).endswith("/outboard.jsonl")
     assert not log_file(environ | {"OUTBOARD_SOCKET": "/else"}, 7, "/else").endswith("/outboard.jsonl")
+
+
+def test_a_fifo_in_the_place_of_the_log_file_holds_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "outboard.jsonl"
+    os.mkfifo(file)
+    log = LoguruSubscriber(level="error", format="text", file=str(file))
+    log.say("still here")
+    log.close()
+    with LogFiles(str(file), since=stamp(0.0), wanted=lambda line: True) as files:
+        assert list(files.batches()) == [[]]

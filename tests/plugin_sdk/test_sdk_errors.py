@@ -206,7 +206,6 @@ def test_an_import_error_is_the_answer_to_initialize_with_its_traceback(launch: 
     ("source", "reason"),
     [
         ("def broken(:\n", "SyntaxError"),
-        ("raise SystemExit(0)\n", "SystemExit"),
         ("", "provides nothing"),
         ("another = Plugin()\n", "has 2 Plugin"),
         ("del plugin\n", "has no Plugin"),
@@ -221,6 +220,17 @@ def test_a_plugin_that_is_put_together_wrongly_says_so_at_initialize(
     with pytest.raises(RpcError, match=reason):
         host.initialize()
     assert host.wait_exit() == 1
+
+
+@pytest.mark.parametrize("code", [0, 75, 78])
+def test_a_module_that_exits_when_it_is_imported_says_so_and_exits_with_its_code(
+    launch: Launch, code: int
+) -> None:
+    host = launch(f"raise SystemExit({code})\n")
+    with pytest.raises(RpcError) as caught:
+        host.initialize()
+    assert caught.value.data["type"] == "SystemExit"
+    assert host.wait_exit() == code
 
 
 def test_another_protocol_version_is_refused_with_ours(launch: Launch) -> None:

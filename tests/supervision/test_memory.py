@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -74,7 +75,12 @@ async def test_what_is_forgotten_leaves_no_trace(tmp_path: Path) -> None:
     assert b'"a"' not in file.read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"plugins": {"a": {"enabled": 7}}}'])
+LATER = b'{"schema": 2, "plugins": {"a": {"enabled": false}}}'
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[]", b'{"plugins": {"a": {"enabled": 7}}}', LATER]
+)
 def test_a_damaged_file_is_put_aside_and_said(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "plugins.json"
     file.write_bytes(content)
@@ -145,3 +151,13 @@ def test_a_clock_that_jumped_cannot_hold_a_plugin_for_ever(unix_now: float) -> N
     held = first_life(policy, Remembered(quarantine=HELD), now=5.0, unix_now=unix_now)
     assert held.next_start_at is not None
     assert 5.0 <= held.next_start_at <= 5.0 + policy.probe_max_s
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_complained_of_and_nobody_waits_for_it(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "plugins.json")
+    memory, problems = read(tmp_path / "plugins.json")
+    assert [problem.reason.split(":")[0] for problem in problems] == ["cannot be read"]
+    assert memory.of("a") == Remembered()
