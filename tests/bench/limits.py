@@ -208,7 +208,37 @@ def anonymous(root: int) -> int:
     return total
 
 
+BURNERS = """
+@plugin.method
+def burn(processes: int, s: float) -> None:
+    until = time.monotonic() + s
+    for _ in range(processes):
+        if not os.fork():
+            while time.monotonic() < until:
+                pass
+            os._exit(0)
+"""
+
+
+def lateness(home: Path) -> float:
+    """p99 of the host's loop beside eight burners, ms."""
+
+    async def run() -> list[float]:
+        plugin = write_plugin(home, "burner", BURNERS)
+        async with Host(plugins=[plugin], data_dir=home / "data") as host:
+            await host.call("burner", "burn", processes=8, s=9)
+            late, until = [], time.monotonic() + 8
+            while time.monotonic() < until:
+                due = time.monotonic() + 0.005
+                await anyio.sleep(0.005)
+                late.append(time.monotonic() - due)
+            return late
+
+    return statistics.quantiles(anyio.run(run), n=100)[98] * 1000
+
+
 ROWS = [
+    Row("the host's loop beside 8 burners: late, p99", 25, "ms", lateness),
     Row(f"one look at {PLUGINS} plugins", None, "ms", cost_of_a_tick),
     Row(f"watching {PLUGINS} plugins at rest: share of a core", 0.5, "%", share_of_a_core),
     Row(f"memory of the host for each of {PLUGINS} plugins", None, "KiB", host_memory_for_each),
