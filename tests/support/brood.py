@@ -109,6 +109,7 @@ _TABLES = {
     "health": {"interval": "300ms", "timeout": "1s", "misses": 1},
     "restart": {"backoff_min": "20ms", "backoff_max": "50ms"},
     "start": {"stop_timeout": "100ms"},
+    "limits": {"processes": 1000, "threads": 2000},
 }
 
 
