@@ -41,7 +41,7 @@ def demo(as_json: bool) -> None:
     say = partial(click.echo, err=as_json)
     with tempfile.TemporaryDirectory(prefix="outboard-demo-") as folder:
         socket = os.path.join(folder, "control.sock")
-        environment = os.environ | {"XDG_DATA_HOME": folder, "XDG_STATE_HOME": folder}
+        environment = os.environ | {f"XDG_{kind}_HOME": folder for kind in ("DATA", "STATE", "CACHE")}
         samples = Path(sample_plugins.__file__).parent
         say(_heading(f"outboard run --plugins {_short(samples)}", as_json))
         command = [sys.executable, "-m", "host.cli", "run", "--plugins", str(samples), "--socket", socket]

@@ -336,8 +336,8 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.STOPPED, Learn): _learn,
     (State.STARTING, Start): _want,
     (State.STARTING, Started): _started,
-    (State.STARTING, NotNow): _not_now,
-    (State.STARTING, Unfit): _unfit,
+    **{(state, NotNow): _not_now for state in _UP},  # also one that ran: exit codes 75 and 78
+    **{(state, Unfit): _unfit for state in _UP},
     **{(state, Concern): _concern for state in _UP},
     **{(state, Eased): _eased for state in _UP},
     **{(state, Condemned): _condemned for state in _UP},

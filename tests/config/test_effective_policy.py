@@ -80,7 +80,7 @@ def test_no_key_of_any_table_is_forgotten() -> None:
     tables = {"limits": LimitsTable, "restart": RestartTable, "health": HealthTable, "start": StartTable}
     written = {(name, key) for name, table in tables.items() for key in table.__struct_fields__}
     assert set(POLICY_KEYS.values()) == written
-    assert {*POLICY_KEYS, "enabled", "settings"} == set(PluginPolicy.__struct_fields__)
+    assert {*POLICY_KEYS, "enabled", "critical", "settings"} == set(PluginPolicy.__struct_fields__)
 
 
 def test_settings_are_merged_table_by_table_and_lists_are_replaced() -> None:

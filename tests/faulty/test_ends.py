@@ -177,3 +177,14 @@ async def test_twenty_restarts_leave_nothing_behind(tmp_path: Path) -> None:
         assert len(set(pids)) == 20
         assert all(is_gone(pid) for pid in pids)
         assert stage.host.status("victim").plugins[0].restarts == 20
+
+
+async def test_one_that_runs_and_ends_with_75_or_78_is_not_called_running(tmp_path: Path) -> None:
+    code = "@plugin.method\ndef leave(code: int) -> None:\n    os._exit(code)\n"
+    async with staged(tmp_path, write_plugin(tmp_path, "victim", ECHO + code)) as stage:
+        for number, state in ((75, "waiting"), (78, "failed")):
+            with pytest.raises(PluginCrashed):
+                await stage.host.call("victim", "leave", code=number)
+            await stage.events.state("victim", state)
+            await stage.host.restart("victim")
+            assert await stage.host.call("victim", "echo", value=number) == number
