@@ -21,6 +21,7 @@ import anyio.abc
 import msgspec
 
 from host.control.commands import Commands, Telling, failure
+from host.control.listening import accept_all
 from host.errors import OutboardError
 from protocol.contract import nearest, problems_of
 from protocol.errors import ErrorCode, RpcError
@@ -49,7 +50,7 @@ async def serve(listener: anyio.abc.SocketListener, commands: Commands) -> None:
                 async with slots:
                     await Connection(stream, commands).run()
 
-    await listener.serve(handle)
+    await accept_all(listener, handle)
 
 
 def _is_own_user(stream: anyio.abc.SocketStream) -> bool:

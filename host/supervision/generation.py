@@ -24,7 +24,7 @@ from host.observability.metrics import PluginStats
 from host.process import handshake, rlimits
 from host.process.cgroup import Groups, Leaf
 from host.process.deadlines import Deadlines
-from host.process.diagnose import diagnose
+from host.process.diagnose import diagnose, not_spawned
 from host.process.driver import Driver
 from host.process.exits import Exit
 from host.process.fingerprint import Fingerprint, worked_on
@@ -256,7 +256,8 @@ class Generation:
                 retry_after_s=LAUNCH_AGAIN_S,
             )
         except OSError as error:
-            return Verdict(kind="not-spawned", text=f"it could not be spawned: {error.strerror or error}")
+            found = not_spawned(error)
+            return Verdict(kind=found.kind, text=found.text, fix=found.fix)
         link = self.link = self._open_link(self.child)
         deadline = self._around.driver.now() + self.policy.start_timeout_s
         doing = "answered initialize"
