@@ -172,7 +172,7 @@ async def arena(tmp_path: Path, *victims: Path, **options: Any) -> AsyncIterator
                 tasks.start_soon(_call_steady, fought)
                 tasks.start_soon(_measure_lateness, fought.lateness)
                 await fought.sibling_answers()
-                before = _counts()
+                before = counts()
                 for victim in victims:
                     await host.add(victim)
                 yield fought
@@ -243,7 +243,7 @@ def wrong_ends(events: list[HostEvent]) -> list[str]:
 # ---- what a host holds -----------------------------------------------------------------------------
 
 
-def _counts() -> Counter[str]:
+def counts() -> Counter[str]:
     """Descriptors, tasks and threads of this process, without the pool of threads, which has a bound."""
     threads = [each.name for each in threading.enumerate() if "worker" not in each.name.lower()]
     return Counter(
@@ -256,7 +256,7 @@ def _counts() -> Counter[str]:
 
 
 def _excess(before: Counter[str]) -> dict[str, int]:
-    return dict(_counts() - before)
+    return dict(counts() - before)
 
 
 # ---- processes -------------------------------------------------------------------------------------
