@@ -171,6 +171,9 @@ class Supervisor:
         """Wants it not to run, and waits until it does not, or somebody has started it again."""
         self.poison.forget()
         self.post(machine.Stop(reason))
+        await self._wait_until_at_rest()
+
+    async def _wait_until_at_rest(self) -> None:
         stopped = self.life.generation
         await self.wait_until(
             lambda life: (
@@ -185,10 +188,10 @@ class Supervisor:
         await self.wait_until(_has_arrived)
 
     async def disable(self, reason: str) -> None:
-        """Wants it not to run, whoever asks, until it is enabled; waits until it does not."""
+        """Wants it not to run until it is enabled; waits until it does not, or somebody has enabled it."""
         self.poison.forget()
         self.post(machine.Stop(reason, then=State.DISABLED))
-        await self.wait_until(lambda life: life.state in AT_REST)
+        await self._wait_until_at_rest()
 
     async def enable(self, reason: str) -> None:
         """Lets it run again, and starts it if it is eager; waits until it runs or does not."""

@@ -304,11 +304,12 @@ async def walk(seed: int, count: int, folder: Path, say: Callable[[str], object]
             before = counts()
             for number, steps in enumerate(plan(seed, count, list(places))):
                 try:
-                    async with anyio.create_task_group() as faults:
+                    with anyio.fail_after(RECOVERS_S * 3):
+                        async with anyio.create_task_group() as faults:
+                            for step in steps:
+                                faults.start_soon(FAULTS[step.fault], fought, step)
                         for step in steps:
-                            faults.start_soon(FAULTS[step.fault], fought, step)
-                    for step in steps:
-                        await recovered(fought, step.victim)
+                            await recovered(fought, step.victim)
                     by_fault.update(step.fault for step in steps)
                     by_victim.update(step.victim for step in steps)
                     if summary.faults // EVERY != by_fault.total() // EVERY:
