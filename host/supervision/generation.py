@@ -108,6 +108,8 @@ class Generation:
         self.tree: Tree | None = None
         self.provides = Provides()
         self.voice = Voice(on_log, around.driver.now, stats)
+        self.is_stuck = False
+        """Whether it has been killed and cannot be reaped."""
         self._killed = False
         self._candidate = candidate
         self.policy = policy
@@ -478,6 +480,12 @@ class Generation:
                 await self.tree.end()
             self.kill()
             await self.child.exited.wait()
+        if self.child.exit is None:
+            self.is_stuck = True
+            text = "it was killed and is still there: its kernel, or whoever traces it, holds it"
+            self._post(machine.Condemned(self.number, text))
+            await self.child.exited.wait()  # however long: it must not have a successor meanwhile
+            self.is_stuck = False
         if self._stderr is not None:
             self._stderr.drain()  # its last words, which say why
         with anyio.move_on_after(REAP_S, shield=True):

@@ -158,8 +158,16 @@ def allocate(gremlin: Gremlin, seconds: float) -> None:
 
 
 def leak(gremlin: Gremlin, seconds: float) -> None:
-    """Row 18: takes 10 MiB of memory a second, and answers all the while."""
-    threading.Thread(target=grow, args=(gremlin, 1024 * MIB, 10, seconds), daemon=True).start()
+    """Row 18: takes 10 MiB of memory a second, and answers all the while; crashes when there is no more."""
+
+    def go_on() -> None:
+        try:
+            grow(gremlin, 1024 * MIB, 10, seconds)
+        except MemoryError:
+            os.write(2, b"MemoryError\n")
+            os._exit(1)
+
+    threading.Thread(target=go_on, daemon=True).start()
 
 
 def split_memory(gremlin: Gremlin, seconds: float) -> None:

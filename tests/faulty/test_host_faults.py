@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -29,15 +30,16 @@ def no_descriptor_left(daemon: Besieged, *, but: int = 0) -> Iterator[None]:
     """The daemon may open `but` more files, and then no more."""
     pid = daemon.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + but, before[1]))
+    used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    lowest = next(islice((fd for fd in count() if fd not in used), but, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, before[1]))
     try:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.parametrize("but", range(12))
+@pytest.mark.parametrize("but", [0, 2, 4, 6])
 def test_a_spawn_without_descriptors_leaves_nothing_whatever_it_was_that_was_missing(
     tmp_path: Path, but: int
 ) -> None:
@@ -58,7 +60,7 @@ async def test_a_process_that_cannot_be_watched_is_not_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has been started, and then its pidfd cannot be had."""
-    async with arena(tmp_path, gremlin(tmp_path, start={"mode": "lazy"})) as fought:
+    async with arena(tmp_path, gremlin(tmp_path)) as fought:
         open_pidfd = os.pidfd_open
         refusals = iter([errno.EMFILE, errno.ENOMEM])
 
@@ -69,7 +71,7 @@ async def test_a_process_that_cannot_be_watched_is_not_left_alone(
 
         monkeypatch.setattr(os, "pidfd_open", refuse)
         with pytest.raises(PluginUnavailable):
-            await fought.host.start("victim")
+            await fought.host.restart("victim")
         await fought.ends("backoff", "EMFILE")
         await fought.ends("backoff", "ENOMEM")
         await fought.comes_back()
@@ -138,7 +140,8 @@ def test_a_full_disk_costs_records_and_nothing_else_and_is_made_up_for(tmp_path:
 
 def remembered(disk: Path) -> dict[str, dict[str, object]]:
     """What the state file says, which is at any moment a whole file or none."""
-    files = list((disk / "outboard").glob("*.json"))
+    files = list((disk / "outboard").glob("plugins*.json"))
+    files = [file for file in files if not file.name.endswith((".processes.json", ".known.json"))]
     assert len(files) <= 1
     plugins: dict[str, dict[str, object]] = json.loads(files[0].read_text())["plugins"] if files else {}
     return plugins

@@ -31,6 +31,7 @@ async def spin_for_ever() -> None:
 async def echo(value: Any = None) -> Any:
     return value
 """
+BLOCKED = WATCHFUL | {"blocked_after": "500ms", "blocked": "restart"}
 DEADLOCK = (
     ECHO
     + """
@@ -52,7 +53,7 @@ def stack_names(fought: Arena, function: str) -> bool:
 async def test_row_10_an_endless_loop_in_an_async_handler_is_ended_and_its_stack_names_it(
     tmp_path: Path,
 ) -> None:
-    victim = write_plugin(tmp_path, "victim", SPIN, health=WATCHFUL, restart=QUICK)
+    victim = write_plugin(tmp_path, "victim", SPIN, health=BLOCKED, restart=QUICK)
     async with arena(tmp_path, victim) as fought:
         await fought.fails("spin_for_ever", DeadlineExceeded, PluginCrashed, timeout=0.3)
         await fought.ends("backoff")
@@ -83,7 +84,7 @@ async def test_row_12_a_deadlock_in_one_of_many_threads_costs_that_call_alone(tm
 async def test_row_12_a_deadlock_in_a_serial_plugin_is_blocked_and_restarted_with_its_stack(
     tmp_path: Path,
 ) -> None:
-    victim = write_plugin(tmp_path, "victim", DEADLOCK, health=WATCHFUL, restart=QUICK)
+    victim = write_plugin(tmp_path, "victim", DEADLOCK, health=BLOCKED, restart=QUICK)
     async with arena(tmp_path, victim) as fought:
         await fought.fails("lock_twice", DeadlineExceeded, PluginCrashed, timeout=0.3)
         await fought.ends("backoff", "blocked")

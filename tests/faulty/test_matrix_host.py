@@ -86,7 +86,7 @@ async def test_row_38_a_host_that_cannot_spawn_names_the_error_and_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """The kernel's answer to fork, given by Popen's own: no limit of ours would hit the victim alone."""
-    victim = gremlin(tmp_path, start={"mode": "lazy"}, restart={"intensity": 9})
+    victim = gremlin(tmp_path, restart={"intensity": 9})
     async with arena(tmp_path, victim) as fought:
         spawn = subprocess.Popen.__init__
         refusals = iter([number] * 3)
@@ -99,7 +99,7 @@ async def test_row_38_a_host_that_cannot_spawn_names_the_error_and_tries_again(
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
         with pytest.raises(PluginUnavailable) as caught:
-            await fought.host.start("victim")
+            await fought.host.restart("victim")
         assert errno.errorcode[number] in caught.value.reason
         for _ in range(3):
             await fought.ends("backoff", errno.errorcode[number], os.strerror(number))

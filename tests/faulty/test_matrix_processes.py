@@ -77,8 +77,8 @@ def test_row_28_what_a_killed_host_leaves_is_swept_by_the_next(tmp_path: Path) -
     with besieged(tmp_path, victim, is_to_die=True) as daemon:
         daemon.call("victim", "daemonise", seconds=60)
         (hidden,) = eventually(lambda: named_sleep(victim))
-        daemon.plugin("victim")
-        eventually(lambda: (daemon.plugin("victim")["processes"] or 0) >= 2)  # it has been seen
+        (record,) = (tmp_path / "state" / "outboard").glob("*.processes.json")
+        eventually(lambda: f"[{hidden}," in record.read_text())  # it has been seen
         daemon.process.kill()
         daemon.process.wait()
         daemon.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def test_every_row_of_the_matrix_is_tested_and_in_one_file_only() -> None:
 
 def test_every_row_is_fought_out_where_the_invariants_are_held() -> None:
     for file in Path(__file__).parent.glob("test_matrix_*.py"):
-        text = file.read_text()
-        for part in re.split(r"(?=^(?:async )?def )", text, flags=re.MULTILINE):
-            if _ROW.match(part):
-                assert re.search(r"with (arena|besieged)\(", part), part.splitlines()[0]
+        for node in ast.parse(text := file.read_text()).body:
+            source = ast.get_source_segment(text, node) or ""
+            if _ROW.match(source):
+                assert re.search(r"with (arena|besieged)\(", source), source.splitlines()[0]
