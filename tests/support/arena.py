@@ -143,9 +143,11 @@ class Arena(Stage):
         """The next time that `plugin` begins to serve."""
         return await self.events.state(plugin, *SERVING, within_s=within_s)
 
-    async def becomes(self, condition: Callable[[Any], bool], *, within_s: float = 10.0) -> None:
-        """Returns once the victim's status is so."""
-        assert not await _until_none(lambda: not condition(self.status()), within_s), self.status()
+    async def becomes(
+        self, so: Callable[[Any], object], plugin: str = "victim", *, within_s: float = 10.0
+    ) -> None:
+        """Returns once the status of `plugin` is so."""
+        assert not await _until_none(lambda: not so(self.status(plugin)), within_s), self.status(plugin)
 
     async def comes_back(self, plugin: str = "victim") -> None:
         """It serves again, and answers."""
@@ -172,6 +174,7 @@ async def arena(tmp_path: Path, *victims: Path, **options: Any) -> AsyncIterator
                 tasks.start_soon(_call_steady, fought)
                 tasks.start_soon(_measure_lateness, fought.lateness)
                 await fought.sibling_answers()
+                await fought.becomes(lambda status: status.memory_bytes, "steady")  # it has been looked at
                 before = counts()
                 for victim in victims:
                     await host.add(victim)
