@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup test check demo bench bench-cli bench-supervision coverage clean
+.PHONY: help setup test test-chaos check demo bench bench-cli bench-supervision coverage clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -19,6 +19,10 @@ setup: $(READY)  ## make .venv with everything in it
 
 test: $(READY)  ## the tests, on real processes where the risk is
 	$(BIN)/python -m pytest
+
+test-chaos: $(READY)  ## half an hour on a machine of its own: the fault matrix, strictly, and ten thousand faults
+	OUTBOARD_STRICT=1 $(BIN)/python -m pytest -n 0 -m "chaos or not chaos" tests/faulty
+	OUTBOARD_STRICT=1 $(BIN)/python -m tests.faulty.walk --faults 10000 --page docs/reliability.md
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .

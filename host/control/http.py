@@ -17,6 +17,7 @@ import anyio
 import anyio.abc
 import h11
 
+from host.control.listening import accept_all
 from host.control.pages import Page, Pages, said
 from host.errors import DaemonRefused
 
@@ -60,7 +61,7 @@ class Port:
         """Answers until it is cancelled."""
         listener = await anyio.abc.SocketListener.from_socket(self._socket)
         try:
-            await listener.serve(Door(pages).let_in)
+            await accept_all(listener, Door(pages).let_in)
         finally:
             with anyio.CancelScope(shield=True):
                 await listener.aclose()

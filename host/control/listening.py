@@ -10,7 +10,9 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -19,6 +21,27 @@ from host.errors import DaemonRefused
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
 """Bytes that the kernel has room for in a socket's address."""
+
+AGAIN_S = 0.1
+"""How soon it is tried again to accept, where that has failed."""
+
+
+async def accept_all(
+    listener: anyio.abc.SocketListener, handle: Callable[[anyio.abc.SocketStream], Coroutine[Any, Any, None]]
+) -> None:
+    """Gives every connection to `handle`, each in a task of its own, until it is cancelled.
+
+    While there is no descriptor left, or no memory, whoever connects waits: anyio's own `serve` would end
+    there, and the daemon with it.
+    """
+    async with anyio.create_task_group() as tasks:
+        while True:
+            try:
+                stream = await listener.accept()
+            except (OSError, anyio.BrokenResourceError):
+                await anyio.sleep(AGAIN_S)
+            else:
+                tasks.start_soon(handle, stream)
 
 
 class Place:

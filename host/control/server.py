@@ -21,6 +21,7 @@ import anyio.abc
 import msgspec
 
 from host.control.commands import Commands, Telling, failure
+from host.control.listening import accept_all
 from host.errors import OutboardError
 from protocol.contract import nearest, problems_of
 from protocol.errors import ErrorCode, RpcError
@@ -52,7 +53,7 @@ async def serve(listener: anyio.abc.SocketListener, commands: Commands) -> None:
         except Exception:  # ours, then; a daemon and its plugins outlive whatever one client can bring about
             traceback.print_exc()
 
-    await listener.serve(handle)
+    await accept_all(listener, handle)
 
 
 def _is_own_user(stream: anyio.abc.SocketStream) -> bool:

@@ -5,6 +5,7 @@ The idea is go-plugin's `Diagnose`: a start that fails explains itself.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 
@@ -17,6 +18,14 @@ _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)(?::.*)?$")
 _USAGE = re.compile(r"^usage:", re.IGNORECASE)
 _OUT_OF_FILES = re.compile(r"\[Errno 24\]|Too many open files|EMFILE")
+
+_SCARCE = {
+    errno.EMFILE: "start outboard with a higher limit of open files (ulimit -n, LimitNOFILE)",
+    errno.ENFILE: "the machine has no file left to open: close some, or raise fs.file-max",
+    errno.EAGAIN: "there may be no more processes: raise ulimit -u, or TasksMax of the service",
+    errno.ENOMEM: "the machine has no memory left for another process",
+    errno.ENOSPC: "make room on the disk of the plugins' data",
+}
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -55,6 +64,14 @@ def missing_module(line: str, *, runs_sdk: bool = True) -> Diagnosis | None:
         where = "[run] of plugin.toml, or the script block"
         fix = f'list the package that has it in {where}: dependencies = ["{module}"]; then outboard reload'
     return Diagnosis("missing-module", f"module `{module}` is missing", fix)
+
+
+def not_spawned(error: OSError) -> Diagnosis:
+    """Why the kernel did not give us a process: a fault of the host's surroundings, mostly."""
+    name = errno.errorcode.get(error.errno or 0, "")
+    said = error.strerror or str(error)
+    text = f"it could not be spawned: {name}: {said}" if name else f"it could not be spawned: {said}"
+    return Diagnosis("not-spawned", text, _SCARCE.get(error.errno or 0))
 
 
 def _looked_at(exit: Exit | None, tail: Sequence[str], *, runs_sdk: bool, oom_killed: bool) -> Diagnosis:

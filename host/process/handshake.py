@@ -11,6 +11,7 @@ from host.discovery.validate import Candidate
 from host.observability.causes import Kind
 from host.process.diagnose import missing_module
 from host.process.link import Link
+from protocol.envelope import Meta
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import (
     FEATURES,
@@ -82,9 +83,16 @@ async def initialize(
     return result
 
 
-async def start(link: Link, *, deadline: float) -> None:
-    """Runs the author's start code. Raises what `Link.request` raises."""
-    await link.request("lifecycle/start", {}, deadline=deadline)
+START = "lifecycle/start"
+
+
+async def start(link: Link, *, deadline: float, tells_progress: bool) -> None:
+    """Runs the author's start code. Raises what `Link.request` raises.
+
+    A plugin that tells of its progress is asked for it: `Link.extend` gives it more time meanwhile.
+    """
+    meta = Meta(progress=True) if tells_progress else None
+    await link.request(START, {}, deadline=deadline, meta=meta)
 
 
 def _check_identity(candidate: Candidate, result: InitializeResult) -> None:

@@ -139,6 +139,12 @@ class Link:
                 self._flush_soon()
                 self._see_that_it_reads()
 
+    def extend(self, call_id: int | str, method: str, deadline: float) -> None:
+        """Gives a call of `method` that is in flight until `deadline`; nothing if there is none."""
+        call = self.session.outgoing.calls.get(call_id) if isinstance(call_id, int) else None
+        if call is not None and call.method == method:
+            call.deadline = deadline
+
     def notify(self, method: str, params: Any) -> None:
         self.session.notify(method, params)
         self._flush_soon()

@@ -28,25 +28,27 @@ started: dict[int, str] = {}
 """The children that this process has started and not reaped: the OUTBOARD_INSTANCE of each, by pid. Changed
 on the loop's thread alone; there, whoever is a child of ours and not in here has come as an orphan."""
 
+HELD_S = 0.1
+"""How often it is looked whether a process that has ended, and is held by its tracer, can be reaped."""
+
 
 class Child:
     """A process that was started and the three descriptors to it. `exit` is None while it lives."""
 
-    def __init__(self, process: subprocess.Popen[bytes], driver: Driver, instance: str = "") -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        fds: tuple[int, int, int],
+        driver: Driver,
+        instance: str = "",
+    ) -> None:
         self.pid = process.pid
         started[process.pid] = instance
         entry = look(process.pid)
         self.process = entry.process if entry is not None else None
         """Which life of that number; None where the kernel does not say."""
-        # The pipes' own objects let go: whoever reads or writes closes the descriptors.
-        self.stdin_fd = os.dup(process.stdin.fileno())
-        self.stdout_fd = os.dup(process.stdout.fileno())
-        self.stderr_fd = os.dup(process.stderr.fileno())
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            pipe.close()
+        # Whoever reads or writes them closes them.
+        self.stdin_fd, self.stdout_fd, self.stderr_fd = fds
         self.started_at = time.time()
         self.exited = anyio.Event()
         self.on_exit: Callable[[], None] = _nobody
@@ -110,8 +112,13 @@ def _on_exit(
             driver.remove_reader(pidfd)
             os.close(pidfd)
             before_reaping()
-            process.poll()
-            callback()
+            reap()
+
+        def reap() -> None:
+            if process.poll() is None:  # whoever traces it has it first: a debugger, or strace
+                driver.call_at(driver.now() + HELD_S, reap)
+            else:
+                callback()
 
         driver.add_reader(pidfd, ended)
     else:
@@ -129,15 +136,36 @@ def _on_exit(
 
 
 def spawn(spec: LaunchSpec, driver: Driver) -> Child:
-    """Starts `spec`. Blocks for the 1 ms that it takes; raises OSError."""
-    process = subprocess.Popen(
-        spec.argv,
-        cwd=spec.folder,
-        env=spec.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        process_group=0,
-    )
-    return Child(process, driver, spec.environment.get("OUTBOARD_INSTANCE", ""))
+    """Starts `spec`. Blocks for the 1 ms that it takes; raises OSError, and then nothing is left of it.
+
+    The pipes are made before there is a process: afterwards a pidfd is all that may be wanting.
+    """
+    fds: list[int] = []
+    try:
+        for _ in range(3):
+            fds += os.pipe()
+        stdin, to_stdin, from_stdout, stdout, from_stderr, stderr = fds
+        process = subprocess.Popen(
+            spec.argv,
+            cwd=spec.folder,
+            env=spec.environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,
+        )
+        for fd in (stdin, stdout, stderr):
+            fds.remove(fd)
+            os.close(fd)
+        try:
+            instance = spec.environment.get("OUTBOARD_INSTANCE", "")
+            return Child(process, (to_stdin, from_stdout, from_stderr), driver, instance)
+        except OSError:
+            started.pop(process.pid, None)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+    except OSError:
+        for fd in fds:
+            os.close(fd)
+        raise

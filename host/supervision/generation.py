@@ -24,7 +24,7 @@ from host.observability.metrics import PluginStats
 from host.process import handshake, rlimits
 from host.process.cgroup import Groups, Leaf
 from host.process.deadlines import Deadlines
-from host.process.diagnose import diagnose
+from host.process.diagnose import diagnose, not_spawned
 from host.process.driver import Driver
 from host.process.exits import Exit
 from host.process.fingerprint import Fingerprint, worked_on
@@ -52,7 +52,8 @@ from host.supervision.verdict import (
 from host.supervision.vitals import Reading, Vitals
 from host.supervision.voice import OnLog, Voice
 from protocol.errors import Refusal, Refused, RpcError
-from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
+from protocol.events import Event, Notification
+from protocol.lifecycle import InitializeResult, PluginIdentity, ProgressParams, Provides
 from protocol.session import Session
 
 REAP_S = 5.0
@@ -62,6 +63,8 @@ ENDS_BY_ITSELF = ("exception", "missing-module")
 """After telling us of these a plugin exits, and its exit code is worth the moment that it takes."""
 LAUNCH_AGAIN_S = 30.0
 """When a missing program, say, is looked for again."""
+LONGEST_START_S = 300.0
+"""However much progress it makes with its start."""
 SLOT_S = 2.0
 """How long a start waits for others to get through their handshake. They may hang; it may not."""
 
@@ -105,6 +108,8 @@ class Generation:
         self.tree: Tree | None = None
         self.provides = Provides()
         self.voice = Voice(on_log, around.driver.now, stats)
+        self.is_stuck = False
+        """Whether it has been killed and cannot be reaped."""
         self._killed = False
         self._candidate = candidate
         self.policy = policy
@@ -256,9 +261,11 @@ class Generation:
                 retry_after_s=LAUNCH_AGAIN_S,
             )
         except OSError as error:
-            return Verdict(kind="not-spawned", text=f"it could not be spawned: {error.strerror or error}")
+            found = not_spawned(error)
+            return Verdict(kind=found.kind, text=found.text, fix=found.fix)
         link = self.link = self._open_link(self.child)
-        deadline = self._around.driver.now() + self.policy.start_timeout_s
+        self._began_at = self._around.driver.now()
+        deadline = self._start_deadline = self._began_at + self.policy.start_timeout_s
         doing = "answered initialize"
         verdict: Verdict | None = None
         with anyio.CancelScope() as scope:
@@ -273,7 +280,8 @@ class Generation:
                     if "nudge" in result.features:
                         link.nudge = self._nudge
                     doing = "finished starting"
-                    await handshake.start(link, deadline=deadline)
+                    tells_progress = "progress" in result.features
+                    await handshake.start(link, deadline=deadline, tells_progress=tells_progress)
                     tasks.cancel_scope.cancel()
                     return None
                 except HandshakeRefused as refused:
@@ -287,7 +295,7 @@ class Generation:
                 except RpcError as error:
                     verdict = refused_to_start(error)
                 except Expired:
-                    text = f"it had not {doing} after {self.policy.start_timeout_s:g} s"
+                    text = f"it had not {doing} after {self._start_deadline - self._began_at:.3g} s"
                     verdict = Verdict(kind="start-timeout", text=text)
                 except Lost:
                     pass
@@ -339,7 +347,7 @@ class Generation:
             Session("host"),
             write_fd=child.stdin_fd,
             read_fd=child.stdout_fd,
-            on_event=lambda event: self.voice.hear(event, link),
+            on_event=lambda event: self._hear(event, link),
         )
         link.generation, link.incident = self.number, self.incident
         child.on_exit = lambda: link.lost(f"the plugin ended: {child.exit}")
@@ -349,6 +357,23 @@ class Generation:
         if self._stack is not None and len(self._stack) < KEPT_STACK:
             self._stack.append(line)
         self.voice.hear_stderr(line)
+
+    def _hear(self, event: Event, link: Link) -> None:
+        if isinstance(event, Notification) and event.method == "$/progress":
+            self._extend_start(event, link)
+        else:
+            self.voice.hear(event, link)
+
+    def _extend_start(self, said: Notification, link: Link) -> None:
+        """It gets on with its start: from now on it has its time again, up to a bound."""
+        try:
+            token = msgspec.json.decode(said.params, type=ProgressParams).token
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        again = self._around.driver.now() + self.policy.start_timeout_s
+        longest = max(LONGEST_START_S, self.policy.start_timeout_s)
+        self._start_deadline = min(again, self._began_at + longest)
+        link.extend(token, handshake.START, self._start_deadline)
 
     async def _initialize(self, link: Link, deadline: float) -> InitializeResult:
         identity = PluginIdentity(
@@ -455,6 +480,12 @@ class Generation:
                 await self.tree.end()
             self.kill()
             await self.child.exited.wait()
+        if self.child.exit is None:
+            self.is_stuck = True
+            text = "it was killed and is still there: its kernel, or whoever traces it, holds it"
+            self._post(machine.Condemned(self.number, text))
+            await self.child.exited.wait()  # however long: it must not have a successor meanwhile
+            self.is_stuck = False
         if self._stderr is not None:
             self._stderr.drain()  # its last words, which say why
         with anyio.move_on_after(REAP_S, shield=True):

@@ -8,6 +8,7 @@ Written off the loop, by one task; `saved` waits for it.
 from __future__ import annotations
 
 import glob
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from host.supervision.states import State
 
 SAVE_S = 5.0
 """How long anybody waits for a disk."""
+RETRY_S = 5.0
+"""How soon a disk that would not take it is tried again."""
 DAMAGED = ".damaged"
 
 
@@ -66,6 +69,8 @@ class Memory:
         self._plugins: dict[str, Remembered] = {}
         self._version = 0
         self._saved_version = 0
+        self._in_trouble = False
+        """Whether the last write failed; then what is on the disk is older than what holds."""
         self._changed = anyio.Event()
         self._saved = anyio.Event()
 
@@ -132,7 +137,8 @@ class Memory:
         while True:
             if self._version == self._saved_version:
                 self._changed = anyio.Event()
-                await self._changed.wait()
+                with anyio.move_on_after(RETRY_S if self._in_trouble else math.inf):
+                    await self._changed.wait()
             await self._save()
 
     async def _save(self) -> None:
@@ -141,10 +147,12 @@ class Memory:
             data = msgspec.json.format(msgspec.json.encode(_File(plugins=self._plugins)), indent=2)
             try:
                 await anyio.to_thread.run_sync(write_whole, self._file, data)
-            except OSError as error:
-                self._complain(
-                    f"cannot be written: {error.strerror or error}", "it holds until the host ends"
-                )
+                self._in_trouble = False
+            except (OSError, RuntimeError) as error:  # RuntimeError: there may be no more threads
+                if not self._in_trouble:
+                    self._in_trouble = True
+                    said = getattr(error, "strerror", None) or error
+                    self._complain(f"cannot be written: {said}", "what it should hold is lost with the host")
         self._saved_version = version
         self._saved.set()
         self._saved = anyio.Event()

@@ -34,7 +34,7 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
         description=plugin.description,
         state=life.state,
         substate=_substate(supervisor),
-        stuck=False,
+        stuck=generation is not None and generation.is_stuck,
         reason=life.reason or None,
         since=round(supervisor.since_unix, 3),
         generation=life.generation,

@@ -171,10 +171,20 @@ class Supervisor:
         """Wants it not to run, and waits until it does not, or somebody has started it again."""
         self.poison.forget()
         self.post(machine.Stop(reason))
+        await self._wait_until_at_rest()
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Killed and still there: whoever waits for its end may wait for ever."""
+        return self._generation is not None and self._generation.is_stuck
+
+    async def _wait_until_at_rest(self) -> None:
         stopped = self.life.generation
         await self.wait_until(
             lambda life: (
-                life.state in AT_REST or (life.generation > stopped and life.state is not State.STOPPING)
+                life.state in AT_REST
+                or (life.generation > stopped and life.state is not State.STOPPING)
+                or self._is_stuck
             )
         )
 
@@ -182,13 +192,13 @@ class Supervisor:
         """A new generation, with a clean record; waits until it runs or does not."""
         self.poison.forget()
         self.post(machine.Stop(reason, then=State.STARTING))
-        await self.wait_until(_has_arrived)
+        await self.wait_until(lambda life: _has_arrived(life) or self._is_stuck)
 
     async def disable(self, reason: str) -> None:
-        """Wants it not to run, whoever asks, until it is enabled; waits until it does not."""
+        """Wants it not to run until it is enabled; waits until it does not, or somebody has enabled it."""
         self.poison.forget()
         self.post(machine.Stop(reason, then=State.DISABLED))
-        await self.wait_until(lambda life: life.state in AT_REST)
+        await self._wait_until_at_rest()
 
     async def enable(self, reason: str) -> None:
         """Lets it run again, and starts it if it is eager; waits until it runs or does not."""

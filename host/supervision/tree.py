@@ -43,6 +43,7 @@ STOP_S = 12.0
 """All plugins together, the ones that hang included."""
 INTRODUCTION_S = 5.0
 """How long a host that begins waits for lazy plugins of which nobody knows yet what they provide."""
+LOOKS = 3
 
 
 class SupervisorTree:
@@ -199,7 +200,7 @@ class SupervisorTree:
         async with self._reloading:
             config = self._sources.config()
             everything = Scope()
-            made, seen, provided = await anyio.to_thread.run_sync(self._compare, config, everything)
+            made, seen, provided = await self._compared(config, everything)
             if config.extension_points != self._config.extension_points:
                 made.needs_new_host.append("extension_points")
             if dry_run:
@@ -218,7 +219,7 @@ class SupervisorTree:
         """
         assert self._tasks is not None
         async with self._reloading:
-            made, seen, provided = await anyio.to_thread.run_sync(self._compare, self._config, scope)
+            made, seen, provided = await self._compared(self._config, scope)
             if not self._is_leaving:
                 await self._apply(*scope.allowed(made, seen), provided, self._tasks)
                 self._renew_problems(seen, scope)
@@ -255,6 +256,18 @@ class SupervisorTree:
         return [each.child.pid for each in self.generations if each.child is not None]
 
     # -- inside ------------------------------------------------------------------------------------
+
+    async def _compared(self, config: HostConfig, scope: Scope) -> tuple[Plan, Seen, dict[str, Provides]]:
+        """Looks again if somebody has said a word about a plugin meanwhile: the last word counts."""
+        for _ in range(LOOKS):
+            words = self._words()
+            found = await anyio.to_thread.run_sync(self._compare, config, scope)
+            if self._words() == words:
+                break
+        return found
+
+    def _words(self) -> dict[str, tuple[bool, bool]]:
+        return {name: (each.life.is_wanted, each.policy.enabled) for name, each in self.plugins.items()}
 
     def _compare(self, config: HostConfig, scope: Scope) -> tuple[Plan, Seen, dict[str, Provides]]:
         """What would change, what was seen, and what is known of it. Looks at files, and so blocks."""

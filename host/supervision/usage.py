@@ -34,7 +34,10 @@ class UsageWatch:
                 self._wanted = anyio.Event()
                 there = {each.child.pid: each for each in generations() if each.child is not None}
                 bounds: dict[int, Bounds] = {pid: each.bounds for pid, each in there.items()}
-                seen = await anyio.to_thread.run_sync(sampler.look, bounds, self._now(), limiter=thread)
+                try:
+                    seen = await anyio.to_thread.run_sync(sampler.look, bounds, self._now(), limiter=thread)
+                except (OSError, RuntimeError):
+                    seen = {}  # no descriptor to look with, or no thread; the next look may have them
                 for pid, usage in seen.items():
                     generation = there[pid]
                     if usage is not generation.usage or generation.is_watched:

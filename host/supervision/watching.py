@@ -153,7 +153,10 @@ class Watching:
                 self._debouncer = Debouncer()  # what happens meanwhile is found as it is
                 await self._configured.wait()
                 continue
-            worked_s = await self._look(table)
+            try:
+                worked_s = await self._look(table)
+            except (OSError, RuntimeError):
+                worked_s = 0.0  # no descriptor to look with, or no thread; the next look may have them
             is_at_rest = self._debouncer.is_at_rest(self._now(), table.debounce)
             pause_s = table.interval if is_at_rest else min(table.interval, table.debounce)
             with anyio.move_on_after(max(pause_s, worked_s * REST_PER_WORK)):

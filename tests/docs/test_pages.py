@@ -13,6 +13,7 @@ NOT_RUN = {
     "README.md": 2,  # the set-up, and `make`
     "docs/quickstart.md": 1,  # the set-up
     "docs/embedding.md": 1,  # installing
+    "docs/reliability.md": 1,  # half an hour
     "docs/reference/metrics.md": 1,  # a port that another daemon may have; tests/e2e/test_monitoring.py asks
 }
 """How many blocks of a page are shown and cannot run where the tests run."""

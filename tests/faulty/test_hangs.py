@@ -80,38 +80,6 @@ async def echo(value: int) -> int:
         assert outcomes[1:] == list(range(20))
 
 
-@on_every_loop
-async def test_one_that_answers_no_pings_is_killed_with_a_reason_and_started_again(tmp_path: Path) -> None:
-    victim = write_plugin(tmp_path, "victim", health=WATCHFUL, restart=QUICK)
-    async with staged(tmp_path, victim) as stage:
-        pid = stage.pid("victim")
-        os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(PluginCrashed):
-            await stage.host.call("victim", "echo")
-        down = await stage.events.state("victim", "backoff")
-        assert "unresponsive" in down.reason
-        assert "2 pings" in down.reason
-        await stage.events.state("victim", "running")
-        assert is_gone(pid)
-        assert stage.pid("victim") != pid
-
-
-async def test_one_whose_threads_are_all_held_shows_its_stack_before_it_is_killed(tmp_path: Path) -> None:
-    code = """
-        handshake()
-        import faulthandler
-        faulthandler.enable()
-        def the_culprit():
-            time.sleep(60)
-        the_culprit()
-    """
-    victim = write_raw_plugin(tmp_path, "victim", code, health=WATCHFUL, restart=QUICK)
-    async with staged(tmp_path, victim) as stage:
-        down = await stage.events.state("victim", "backoff")
-        assert "unresponsive" in down.reason
-        assert any("the_culprit" in getattr(event, "message", "") for event in stage.events.seen)
-
-
 DEADLOCK = """
 lock = threading.Lock()
 

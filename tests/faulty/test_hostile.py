@@ -72,6 +72,15 @@ async def test_a_stop_among_hundreds_of_starts_is_not_lost(tmp_path: Path) -> No
         assert [plugin.name for plugin in stage.host.status().plugins] == ["steady"]
 
 
+async def test_a_disable_that_somebody_takes_back_ends_with_that(tmp_path: Path) -> None:
+    async with staged(tmp_path, write_plugin(tmp_path, "wanted")) as stage:
+        disabling = asyncio.create_task(stage.host.disable("wanted"))
+        await stage.events.state("wanted", "stopping")
+        await stage.host.enable("wanted")
+        await asyncio.wait_for(disabling, 10)
+        assert await stage.host.call("wanted", "echo", value=1) == 1
+
+
 async def test_a_start_right_after_a_kill_waits_for_the_new_process(tmp_path: Path) -> None:
     async with staged(tmp_path, write_plugin(tmp_path, "victim", restart=QUICK)) as stage:
         os.kill(stage.pid("victim"), signal.SIGKILL)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 import tomli_w
 
 from host import ConfigError, Host
 from host.supervision.plan import Change, Plan
+from host.supervision.scope import Scope
+from host.supervision.sources import Seen
 from tests.support.plugins import ECHO, Events, pid_of, write_plugin
 
 pytestmark = pytest.mark.anyio
@@ -245,3 +249,31 @@ async def test_a_folder_given_by_a_relative_path_is_no_reason_to_lose_a_plugin(
         plan = await host.reload()
         assert (plan.removed, len(plan.problems)) == ([], 1)
         assert host.status("a").plugins[0].state == "running"
+
+
+class Slow(Scope):
+    """Everything, and looking at it takes as long as `go_on` says."""
+
+    def __init__(self) -> None:
+        self.has_looked = threading.Event()
+        self.go_on = threading.Event()
+
+    def narrow(self, seen: Seen) -> Seen:
+        self.has_looked.set()
+        assert self.go_on.wait(10)
+        return seen
+
+
+async def test_what_an_operator_says_while_a_reload_looks_is_the_last_word(place: Place) -> None:
+    place.plugin("a")
+    async with place.host as host:
+        assert host._tree is not None
+        await host.disable("a")
+        slow = Slow()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host._tree.follow, slow)
+            await anyio.to_thread.run_sync(slow.has_looked.wait, 10)  # it has seen a disabled plugin
+            await host.enable("a")
+            slow.go_on.set()
+        assert host.status("a").plugins[0].state == "running"
+        assert not await host.enable("a")  # for it is enabled
