@@ -59,7 +59,7 @@ class Patience:
             return len(against.intersection(cut_off_by)) > MOST_CRASHES or len(cut_off_by) > MOST_REPLAYS
 
         def is_decided(life: Life) -> bool:
-            if life.state in SETTLED or has_had_enough():
+            if (life.state in SETTLED and not life.is_coming) or has_had_enough():
                 return True
             if life.state is State.BACKOFF and deadline is not None and life.next_start_at is not None:
                 return life.next_start_at >= deadline

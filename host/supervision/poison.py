@@ -29,6 +29,7 @@ _OWN_FAULT: frozenset[Kind] = frozenset(
         "out-of-memory",
         "limit",
         "unresponsive",
+        "blocked",
         "broken-wire",
     )
 )

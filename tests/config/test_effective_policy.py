@@ -35,6 +35,7 @@ def test_the_built_in_policy_is_the_documented_one() -> None:
     assert (built_in.restart_policy, built_in.intensity, built_in.period_s) == ("on-failure", 5, 300)
     assert (built_in.backoff_min_s, built_in.backoff_max_s) == (0.1, 30)
     assert (built_in.ping_interval_s, built_in.ping_timeout_s, built_in.ping_misses) == (5, 5, 3)
+    assert (built_in.blocked_after_s, built_in.blocked, built_in.critical) == (60, None, False)
     assert (built_in.start_mode, built_in.start_timeout_s, built_in.stop_timeout_s) == ("eager", 30, 4)
 
 
@@ -175,3 +176,8 @@ def test_all_problems_of_a_policy_are_told_by_the_keys_of_the_file() -> None:
 
 def test_a_shortest_backoff_longer_than_the_longest_is_refused() -> None:
     assert policy_problems(PluginPolicy(backoff_min_s=2.0, backoff_max_s=1.0)) != []
+
+
+def test_only_the_operator_says_what_is_critical() -> None:
+    assert policy("", "[plugins.hello]\ncritical = true\n").critical
+    assert not policy().critical

@@ -83,20 +83,20 @@ async def echo(value: int) -> int:
 DEADLOCK = """
 lock = threading.Lock()
 
-@plugin.method(idempotent=True)
+@plugin.method
 def the_culprit() -> None:
     lock.acquire()
     lock.acquire()
 """
 HELD_IN_C = """
-@plugin.method(idempotent=True)
+@plugin.method
 def the_culprit() -> None:
     ctypes.PyDLL(None).sleep(60)
 """
 SLEEPING = """
 plugin = Plugin(threads=3)
 
-@plugin.method(idempotent=True)
+@plugin.method
 def the_culprit() -> None:
     while True:
         time.sleep(0.01)
@@ -108,7 +108,7 @@ SHORT = {"interval": "100ms", "timeout": "2s", "misses": 3, "blocked_after": "30
 async def test_one_that_is_blocked_is_restarted_with_the_stack_that_says_where(
     tmp_path: Path, code: str
 ) -> None:
-    victim = write_plugin(tmp_path, "victim", code, health=SHORT, restart=QUICK)
+    victim = write_plugin(tmp_path, "victim", code, health=SHORT | {"blocked": "restart"}, restart=QUICK)
     async with staged(tmp_path, victim) as stage:
         calls = [partial(stage.host.call, "victim", "the_culprit", timeout=20)] * 3
         assert {type(outcome) for outcome in await settled(calls)} == {PluginCrashed}
@@ -121,6 +121,18 @@ async def test_one_that_is_blocked_is_restarted_with_the_stack_that_says_where(
         await stage.events.state("victim", "running")
         # The calls may be made twice, and were: so there are two such ends, and these are the first's.
         assert stage.host.why("victim").causes[-1].stack == down.cause.stack
+
+
+async def test_one_whose_calls_may_be_made_twice_is_restarted_and_they_are_made_once_more(
+    tmp_path: Path,
+) -> None:
+    code = DEADLOCK.replace("@plugin.method", "@plugin.method(idempotent=True)")
+    victim = write_plugin(tmp_path, "victim", code, health=SHORT, restart=QUICK)
+    async with staged(tmp_path, victim) as stage:
+        (outcome,) = await settled([partial(stage.host.call, "victim", "the_culprit", timeout=20)])
+        assert isinstance(outcome, PluginCrashed)
+        causes = stage.host.why("victim").causes
+        assert [cause.kind for cause in causes] == ["blocked", "blocked"]
 
 
 async def test_one_that_holds_everything_in_c_answers_no_pings_and_shows_its_stack(tmp_path: Path) -> None:

@@ -267,3 +267,23 @@ async def test_one_that_is_needed_does_not_sleep(tmp_path: Path) -> None:
         await until(host, "db", lambda seen: seen.state == "stopped")
         await host.start("web")
         assert [each.state for each in host.status().plugins] == ["running", "running"]
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_calls_wait_with_one_that_is_held_while_what_it_requires_is_starting(
+    tmp_path: Path, idempotent: bool
+) -> None:
+    slow = ECHO + "\n@plugin.on_start\ndef start() -> None:\n    time.sleep(0.4)\n"
+    code = ECHO.replace("@plugin.method\ndef echo", f"@plugin.method(idempotent={idempotent})\ndef echo")
+    plugins = [plugin(tmp_path, "db", slow), plugin(tmp_path, "web", code, "db")]
+    async with make_host(tmp_path, *plugins) as host:
+        await host.stop("db")
+        events = Events(host)
+
+        async def call() -> Any:
+            seen = await events.state("web", "waiting")
+            while "starting" not in seen.reason:
+                seen = await events.state("web", "waiting")
+            return await host.call("web", "echo", value=2, timeout=20)
+
+        assert await settled([call, partial(host.start, "db")]) == [2, None]

@@ -103,9 +103,13 @@ class Together:
 moves = st.lists(st.tuples(st.sampled_from("abc"), actions), max_size=60)
 
 
-@given(history=moves, lazy=st.sets(st.sampled_from("abc")))
-def test_nobody_runs_while_what_it_requires_is_gone(history: list[tuple[str, Any]], lazy: set[str]) -> None:
+@given(history=moves, lazy=st.sets(st.sampled_from("abc")), running=st.booleans())
+def test_nobody_runs_while_what_it_requires_is_gone(
+    history: list[tuple[str, Any]], lazy: set[str], running: bool
+) -> None:
     together = Together(CHAIN, frozenset(lazy))
+    if running:
+        together.run("a", "b", "c")
     for name, action in history:
         if action[0] == "sleep":
             together.plugins[name].sleep(action[1])
