@@ -292,7 +292,9 @@ class Link:
         except OSError:  # nobody reads any more; what is still to be read may say why
             self._stop_writing()
             self._on_readable()
-            self.lost("the plugin closed its input")
+            # As with the end of the file: the exit status says more, and is a moment behind.
+            at = self._driver.now() + EXIT_STATUS_S
+            self._driver.call_at(at, lambda: self.lost("the plugin closed its input"))
             return
         if self._writer_armed:
             self._writer_armed = False
