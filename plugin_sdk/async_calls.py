@@ -43,7 +43,7 @@ async def ask_async(desk: Desk, context: Context, question: Question) -> Any:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Settled] = loop.create_future()
     deadline = deadline_of(context, question)
-    call = send(desk, context, question, AsyncWaiting(loop, future), deadline)
+    call = send(desk, context, question, AsyncWaiting(loop, future))
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
     try:
         async with asyncio.timeout(left):

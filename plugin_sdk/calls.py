@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from plugin_sdk.context import Context
     from plugin_sdk.jobs import Desk, Job
 
+LATE_S = 0.1
+"""The host ends a call when its time is over; so much later a plugin does it by itself."""
 Settled = Reply | Expired | Lost
 _OVER = RpcError(ErrorCode.REQUEST_CANCELLED, "the call that it was made for is over")
 
@@ -84,7 +86,7 @@ def ask(desk: Desk, context: Context, question: Question) -> Any:
     try:
         if context.cancelled:  # looked at after it can no longer be missed
             raise _cancelled(question)
-        call = send(desk, context, question, waiting, deadline)
+        call = send(desk, context, question, waiting)
         try:
             settled = desk.wait(waiting, deadline)
         finally:
@@ -99,19 +101,21 @@ def ask(desk: Desk, context: Context, question: Question) -> Any:
 
 
 def deadline_of(context: Context, question: Question) -> float | None:
-    """The smaller of its own time and of what is left of the time of the call that it is made for."""
+    """When to give up, should the host not have said by then that the time is over."""
     own = None if question.timeout_s is None else time.monotonic() + question.timeout_s
-    return min((at for at in (own, context.deadline) if at is not None), default=None)
+    first = min((at for at in (own, context.deadline) if at is not None), default=None)
+    return None if first is None else first + LATE_S
 
 
-def send(desk: Desk, context: Context, question: Question, token: Any, deadline: float | None) -> Call:
+def send(desk: Desk, context: Context, question: Question, token: Any) -> Call:
+    """Raises a `CallFailed` if it cannot be sent."""
     meta = Meta()
     if "parent" in desk.features:
         meta.parent = context.request_id
     if "trace" in desk.features:
         meta.traceparent, meta.tracestate = context.traceparent, context.tracestate
-    if "deadline" in desk.features and question.timeout_s is not None and deadline is not None:
-        meta.timeout_ms = max(1, int((deadline - time.monotonic()) * 1000))
+    if "deadline" in desk.features and question.timeout_s is not None:
+        meta.timeout_ms = max(1, int(question.timeout_s * 1000))
     try:
         return desk.channel.request(question.wire_name, question.params, token=token, meta=meta)
     except Refused as refused:
@@ -168,6 +172,6 @@ _KINDS: dict[int, type[errors.CallFailed]] = {
 
 def _failure(error: RpcError, question: Question) -> errors.CallFailed:
     kind = _KINDS.get(error.code, errors.RemoteError)
-    if error.code == ErrorCode.PLUGIN_ERROR and isinstance(error.data, dict) and "host_error" in error.data:
+    if isinstance(error.data, dict) and error.data.get("host_error") == "OB402":
         kind = errors.PluginCrashed  # which only the host can know of
     return _made(kind, question, error.code, error.message, error.data)

@@ -52,6 +52,7 @@ from host.supervision.verdict import (
 from host.supervision.vitals import Reading, Vitals
 from host.supervision.voice import OnLog, Voice
 from protocol.errors import Refusal, Refused, RpcError
+from protocol.events import Event
 from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
 from protocol.session import Session
 
@@ -76,6 +77,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """How many may start at once."""
     instance: str
     data_root: str
+    on_ask: Callable[[str, Link, Event], None]
+    """Gets what plugins ask of the host: see `host.routing.host_calls`."""
     groups: Groups | None = None
     """Control groups, where they have been delegated to this host."""
 
@@ -104,7 +107,7 @@ class Generation:
         self.child: Child | None = None
         self.tree: Tree | None = None
         self.provides = Provides()
-        self.voice = Voice(on_log, around.driver.now, stats)
+        self.voice = Voice(on_log, around.driver.now, stats, self._ask)
         self._killed = False
         self._candidate = candidate
         self.policy = policy
@@ -270,6 +273,7 @@ class Generation:
                     self._give_slot_back()  # its own start code is its own time
                     link.tells_deadlines = "deadline" in result.features
                     link.tells_traces = "trace" in result.features
+                    link.tells_parents = "parent" in result.features
                     if "nudge" in result.features:
                         link.nudge = self._nudge
                     doing = "finished starting"
@@ -499,6 +503,9 @@ class Generation:
             stderr=self.stderr_tail,
             stack=self._stack or (),
         )
+
+    def _ask(self, event: Event, link: Link) -> None:
+        self._around.on_ask(self.name, link, event)
 
     def _nudge(self) -> None:
         if self.child is not None:

