@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from host.blocking import BlockingHost
     from host.errors import (
         CallCancelled,
+        CallCycle,
         ConfigError,
         ContractError,
         DaemonError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         NotSerializable,
         OutboardError,
         PayloadTooLarge,
+        PermissionDenied,
         PluginBusy,
         PluginCrashed,
         PluginDisabled,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockingHost",
     "CallCancelled",
+    "CallCycle",
     "ConfigError",
     "ContractError",
     "DaemonError",
@@ -60,6 +63,7 @@ __all__ = [
     "NotSerializable",
     "OutboardError",
     "PayloadTooLarge",
+    "PermissionDenied",
     "PluginBusy",
     "PluginCrashed",
     "PluginDisabled",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -101,6 +101,7 @@ class BlockingHost:
         state_file: _Path | None = None,
         extension_points: Sequence[ExtensionPoint] = (),
         cache_dir: _Path | None = None,
+        services: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self._host = Host(
             config=config,
@@ -109,6 +110,7 @@ class BlockingHost:
             state_file=state_file,
             extension_points=extension_points,
             cache_dir=cache_dir,
+            services=services,
         )
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop

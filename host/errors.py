@@ -238,6 +238,19 @@ class HookRefused(OutboardError):
     exit_code = 7
 
 
+class CallCycle(RemoteError):
+    """A plugin's call would never have ended: `data` holds the chain of calls, or whoever let it escape."""
+
+    code = "OB415"
+
+
+class PermissionDenied(RemoteError):
+    """A plugin asked for what its manifest does not ask for."""
+
+    code = "OB416"
+    exit_code = 7
+
+
 class DaemonError(OutboardError):
     """No daemon answers at the control socket."""
 
@@ -250,6 +263,14 @@ class DaemonRefused(OutboardError):
 
     code = "OB702"
     exit_code = 7
+
+
+def text_of(error: BaseException) -> str:
+    """`str(error)`, for exceptions that cannot even do that."""
+    try:
+        return str(error)[:8192].encode(errors="replace").decode()
+    except Exception:
+        return "(its own text raises)"
 
 
 def not_found(name: str, known: Iterable[str]) -> PluginNotFound:

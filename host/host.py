@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -41,7 +41,9 @@ from host.process.driver import current_driver
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
+from host.routing.host_calls import HostCalls
 from host.routing.router import Router
+from host.routing.services import Services
 from host.supervision.generation import Surroundings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
@@ -64,6 +66,8 @@ class Host:
     `extension_points`: what `hook` asks of many plugins at once.
     `cache_dir`: where the environments of plugins with dependencies are built, and where it is kept what
     lazy plugins provide; hosts may share it.
+    `services`: functions that plugins may call if their manifests ask for it, by names like `mail.send`;
+    async ones run on the loop, others each in a thread.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -78,6 +82,7 @@ class Host:
         state_file: _Path | None = None,
         extension_points: Sequence[ExtensionPoint] = (),
         cache_dir: _Path | None = None,
+        services: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self._config_file = Path(config) if config is not None else None
         self._folders = [Path(folder) for folder in plugins]
@@ -88,6 +93,7 @@ class Host:
         self._environments_root = os.path.join(cache, "environments")
         self._known = Known(Path(cache, "provides"))
         self._extension_points = tuple(extension_points)
+        self._services = dict(services or {})
         self._bus = Bus()
         self._usage: UsageWatch
         self._lag = LoopLag()
@@ -121,6 +127,7 @@ class Host:
                 "a host needs asyncio or trio around it",
                 hint="use asyncio.run(main()) or trio.run(main), or BlockingHost",
             ) from None
+        provided = Services(self._services, self._driver)
         self._was_entered = True
         self._deadlines = Deadlines(self._driver)
         self._usage = UsageWatch(self._driver.now)
@@ -135,6 +142,7 @@ class Host:
             instance=uuid.uuid4().hex[:8],
             data_root=self._data_root,
             groups=self._find_groups(),
+            on_ask=lambda plugin, link, event: host_calls.hear(plugin, link, event),
         )
         tree = self._tree = SupervisorTree(
             config,
@@ -147,9 +155,10 @@ class Host:
         )
         self._router = Router(tree.plugins, self._driver, self._bus)
         self._hooks = Hooks(points, tree.plugins, self._router, self._driver, self._bus)
+        host_calls = HostCalls(tree.plugins, self._router, provided, self._driver, self._bus)
         self._started_at = time.monotonic()
         begun, self._over = anyio.Event(), anyio.Event()
-        self._driver.spawn(partial(self._live, tree, environments, begun))
+        self._driver.spawn(partial(self._live, tree, environments, host_calls, begun))
         try:
             with anyio.CancelScope(shield=True):
                 await begun.wait()
@@ -176,13 +185,16 @@ class Host:
         if self._failure is not None:
             raise self._failure
 
-    async def _live(self, tree: SupervisorTree, environments: Environments, begun: anyio.Event) -> None:
+    async def _live(
+        self, tree: SupervisorTree, environments: Environments, host_calls: HostCalls, begun: anyio.Event
+    ) -> None:
         """The host's own task. No scope of the embedder's is around it, and none of ours around the
         embedder's body: so the host may be left in another task than the one that entered it."""
         try:
             async with anyio.create_task_group() as tasks:
                 supervision = await tasks.start(tree.run)
                 await supervision.start(environments.run)
+                await supervision.start(host_calls.run)
                 supervision.start_soon(self._usage.run, lambda: tree.generations)
                 supervision.start_soon(self._lag.run)
                 begun.set()

@@ -23,7 +23,38 @@ if not getattr(_protocol, "OUTBOARD_PROTOCOL", False):
     )
 
 from plugin_sdk.context import AsyncContext, Context
-from plugin_sdk.errors import NotReady, PluginError
+from plugin_sdk.errors import (
+    CallCancelled,
+    CallCycle,
+    CallFailed,
+    ContractError,
+    DeadlineExceeded,
+    MethodNotFound,
+    NotReady,
+    PermissionDenied,
+    PluginBusy,
+    PluginCrashed,
+    PluginError,
+    PluginUnavailable,
+    RemoteError,
+)
 from plugin_sdk.plugin import Plugin
 
-__all__ = ["AsyncContext", "Context", "NotReady", "Plugin", "PluginError"]
+__all__ = [
+    "AsyncContext",
+    "CallCancelled",
+    "CallCycle",
+    "CallFailed",
+    "Context",
+    "ContractError",
+    "DeadlineExceeded",
+    "MethodNotFound",
+    "NotReady",
+    "PermissionDenied",
+    "Plugin",
+    "PluginBusy",
+    "PluginCrashed",
+    "PluginError",
+    "PluginUnavailable",
+    "RemoteError",
+]

@@ -11,10 +11,11 @@ import os
 import threading
 from typing import Any
 
-from protocol.envelope import MessageId
+from protocol.envelope import MessageId, Meta
 from protocol.errors import Refused, RpcError
 from protocol.events import Event
 from protocol.outbox import Lane
+from protocol.pending import Call
 from protocol.session import Session
 
 
@@ -52,6 +53,19 @@ class Channel:
             return False
         self._pump()
         return queued
+
+    def request(self, method: str, params: Any, *, token: Any, meta: Meta | None) -> Call:
+        """Asks the host; the answer comes out of `receive` with the token. Raises `Refused`."""
+        with self._lock:
+            call = self.session.request(method, params, token=token, meta=meta)
+        self._pump()
+        return call
+
+    def cancel(self, call: Call, reason: str) -> None:
+        """Gives up a request; one that has been answered is left alone."""
+        with self._lock:
+            self.session.cancel(call, reason)
+        self._pump()
 
     def _pump(self) -> None:
         # The outbox is looked at again after the pipe is let go: a frame that was queued in between

@@ -6,10 +6,15 @@ import logging
 import time
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from plugin_sdk import calls
+from plugin_sdk.calls import Question, Waiting
 from protocol.envelope import MessageId, Meta
-from protocol.lifecycle import PluginIdentity, ProgressParams, ProgressValue, StatusText
+from protocol.lifecycle import ProgressParams, ProgressValue, StatusText
+
+if TYPE_CHECKING:
+    from plugin_sdk.jobs import Desk
 
 _PROGRESS_EVERY_S = 0.05
 _NOTHING_SAID = Meta()
@@ -18,31 +23,17 @@ current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", 
 """Of the call that this thread, or this task, works on: for its log records."""
 
 
-class Speaker(Protocol):
-    def notify(self, method: str, params: Any) -> bool: ...
-
-
-class Surroundings(Protocol):
-    """What a context knows of the plugin it is in."""
-
-    settings: Any
-    log: logging.Logger
-    identity: PluginIdentity
-
-    @property
-    def channel(self) -> Speaker: ...
-
-
 class Context:
     """The call that a handler works on, and the plugin that it belongs to."""
 
-    __slots__ = ("_cancelled", "_deadline", "_desk", "_meta", "_said_at", "request_id")
+    __slots__ = ("_cancelled", "_deadline", "_desk", "_meta", "_said_at", "_waiting", "request_id")
 
-    def __init__(self, desk: Surroundings, request_id: MessageId | None, meta: Meta | None) -> None:
+    def __init__(self, desk: Desk, request_id: MessageId | None, meta: Meta | None) -> None:
         self._desk = desk
         self.request_id = request_id
         self._cancelled = False
         self._said_at = 0.0
+        self._waiting: list[Waiting] = []
         self._meta = meta or _NOTHING_SAID
         self._deadline: float | None = None
         if meta is not None and meta.timeout_ms is not None:
@@ -78,6 +69,34 @@ class Context:
         """Whether the caller no longer wants the answer. A long loop looks at it now and then."""
         return self._cancelled
 
+    def call(
+        self,
+        plugin: str,
+        method: str,
+        /,
+        *,
+        timeout: float | None = None,
+        params: Any = None,
+        **named: Any,
+    ) -> Any:
+        """The result of another plugin's method, as JSON decodes it. In an `AsyncContext`, to be awaited.
+
+        The manifest has to name the plugin: `[permissions] plugins = [...]`. `timeout` is in seconds; not
+        given, it is the method's own, else 30 s; never more than what is left of this call's own time.
+        Raises a `CallFailed`, whose subclasses say what went wrong.
+        """
+        given = named if params is None else params
+        asked = {"plugin": plugin, "method": method, "params": given}
+        return self._ask(Question(plugin, method, "plugin/call", asked, timeout))
+
+    @property
+    def host(self) -> Services:
+        """The services of the app that the host is part of: `ctx.host.mail.send(to="ada")`."""
+        return Services(self)
+
+    def _ask(self, question: Question) -> Any:
+        return calls.ask(self._desk, self, question)
+
     @property
     def data_dir(self) -> Path:
         """A folder of the plugin's own that survives restarts and updates; made when first asked for."""
@@ -99,6 +118,32 @@ class Context:
 
 
 class AsyncContext(Context):
-    """The context of an `async def` handler."""
+    """The context of an `async def` handler: what it is asked to fetch is awaited."""
 
     __slots__ = ()
+
+    async def _ask(self, question: Question) -> Any:
+        from plugin_sdk.async_calls import ask_async  # asyncio: only for those who asked for it
+
+        return await ask_async(self._desk, self, question)
+
+
+class Services:
+    """Services of the app, by name: an attribute for each part of it, and a call.
+
+    The manifest has to name them: `[permissions] host = ["mail.*"]`.
+    """
+
+    __slots__ = ("_context", "_name")
+
+    def __init__(self, context: Context, name: str = "") -> None:
+        self._context = context
+        self._name = name
+
+    def __getattr__(self, part: str) -> Services:
+        return Services(self._context, f"{self._name}.{part}" if self._name else part)
+
+    def __call__(self, *, timeout: float | None = None, params: Any = None, **named: Any) -> Any:
+        """What the service returns; to be awaited in an `async def` handler. Raises a `CallFailed`."""
+        given = named if params is None else params
+        return self._context._ask(Question("host", self._name, f"host/{self._name}", given, timeout))

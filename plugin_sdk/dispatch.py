@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from plugin_sdk.errors import NotReady, PluginError
+from plugin_sdk.errors import CallFailed, NotReady, PluginError
 from protocol.errors import ErrorCode, RpcError
 
 MAX_TEXT = 8192
@@ -41,7 +41,16 @@ def _error_from(exception: BaseException, log: Callable[[str], None]) -> RpcErro
     message = text_of(exception)
     log(f"error {error_id}\n{traceback_of(exception)}")
     data = {"type": kind, "message": message, "error_id": error_id}
+    if isinstance(exception, CallFailed):
+        data["cause"] = _cause(exception)
     return RpcError(ErrorCode.PLUGIN_ERROR, f"{kind}: {message}" if message else kind, data)
+
+
+def _cause(failed: CallFailed) -> dict[str, Any]:
+    """Which call it was that failed; and why that one did, if it has a cause of its own."""
+    cause = {"plugin": failed.plugin, "code": failed.code, "message": text_of(failed)}
+    deeper = failed.data.get("cause") if isinstance(failed.data, dict) else None
+    return cause if deeper is None else cause | {"cause": deeper}
 
 
 def text_of(exception: BaseException) -> str:

@@ -33,3 +33,70 @@ class NotReady(Exception):
 
 class AuthorMistake(Exception):
     """The plugin is put together in a way that cannot work; says which function, and what to do."""
+
+
+class CallFailed(Exception):
+    """A call to another plugin, or to the app, did not succeed. Its subclasses say how.
+
+    `plugin` and `method` are whom it was made to, `host` for a service of the app's; `code` is the wire's.
+    One that a handler lets escape becomes the handler's own failure, which names it as the cause.
+    """
+
+    def __init__(self, message: str, *, plugin: str, method: str, code: int, data: Any = None) -> None:
+        super().__init__(f"{plugin}.{method}: {message}")
+        self.message = message
+        self.plugin = plugin
+        self.method = method
+        self.code = code
+        self.data = data
+
+    @property
+    def retry_after(self) -> float | None:
+        """When trying again may help, in seconds; None if nobody says."""
+        after = self.data.get("retry_after_ms") if isinstance(self.data, dict) else None
+        return after / 1000 if isinstance(after, int | float) else None
+
+
+class DeadlineExceeded(CallFailed, TimeoutError):
+    """No answer in time: the call's own, or what was left of the time of the call it was made for."""
+
+
+class CallCancelled(CallFailed):
+    """The call that it was made for is cancelled, or over."""
+
+
+class PluginUnavailable(CallFailed):
+    """There is no such plugin, or it is not running."""
+
+
+class PluginCrashed(CallFailed):
+    """The plugin ended while the call was in flight."""
+
+
+class PluginBusy(CallFailed):
+    """The plugin has enough to do, or enough of it from this one. Try again in `retry_after` seconds."""
+
+
+class PermissionDenied(CallFailed):
+    """The manifest does not ask for it; the message has the line that would."""
+
+
+class CallCycle(CallFailed):
+    """The call would go round in a circle; `chain` shows it."""
+
+    @property
+    def chain(self) -> list[str]:
+        found = self.data.get("chain") if isinstance(self.data, dict) else None
+        return found if isinstance(found, list) else []
+
+
+class RemoteError(CallFailed):
+    """It was answered with an error: `code`, `message` and `data` are the other side's."""
+
+
+class MethodNotFound(RemoteError):
+    """There is no such method, or service."""
+
+
+class ContractError(RemoteError):
+    """The params do not fit; `data` lists every problem."""

@@ -9,11 +9,12 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
 
+from plugin_sdk.calls import Settled, Waiting
 from plugin_sdk.channel import Channel
 from plugin_sdk.context import AsyncContext, Context, current_traceparent
 from plugin_sdk.declarations import Declarations
@@ -23,7 +24,7 @@ from plugin_sdk.signature import Handler
 from protocol.contract import nearest
 from protocol.envelope import MessageId
 from protocol.errors import ErrorCode, RpcError
-from protocol.events import Cancelled, Ended, Event, Notification, Request
+from protocol.events import Cancelled, Ended, Event, Expired, Lost, Notification, Reply, Request
 from protocol.lifecycle import LogLevel, PingResult, PluginIdentity
 from protocol.outbox import Lane
 
@@ -36,12 +37,21 @@ class Desk:
     clock = staticmethod(time.monotonic)
 
     def __init__(
-        self, plugin: Declarations, channel: Channel, identity: PluginIdentity, settings: Any
+        self,
+        plugin: Declarations,
+        channel: Channel,
+        identity: PluginIdentity,
+        settings: Any,
+        features: Collection[str] = (),
     ) -> None:
         self.plugin = plugin
         self.channel = channel
         self.identity = identity
         self.settings = settings
+        self.features = features
+        """What both sides can do."""
+        self.wait: Callable[[Waiting, float | None], Settled | None]
+        """How a thread waits for an answer of the host's: the runtime's to say."""
         self.log: logging.Logger = bridge(channel, identity.name)
         self.active: dict[MessageId, Job] = {}
         self.stuck_since: float | None = None
@@ -63,6 +73,8 @@ class Desk:
                 self.finished = True
             elif event.method == "log/level":
                 self._set_log_level(event)
+        elif isinstance(event, Reply | Expired | Lost):
+            event.call.token.settle(event)
         elif isinstance(event, Ended):
             self.finished = True
         return None
@@ -87,6 +99,10 @@ class Desk:
             self.channel.reply_error(request.id, error)
             return None
         self.active[request.id] = job
+        if request.meta is not None and request.meta.parent is not None:
+            waited_for = self.channel.session.outgoing.calls.get(request.meta.parent)  # type: ignore[arg-type]
+            if waited_for is not None and waited_for.token.adopt(job):
+                return None
         return job
 
     def _ping(self) -> PingResult:
@@ -140,6 +156,8 @@ class Job:
 
     def cancel(self) -> None:
         self.context._cancelled = True
+        for waiting in list(self.context._waiting):
+            waiting.cancel()
         if self.on_cancel is not None:
             self.on_cancel()
 

@@ -12,13 +12,16 @@ main one. A plugin with `async def` handlers does the same with its event loop i
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from plugin_sdk.jobs import Desk
+from plugin_sdk.calls import Settled, Waiting
+from plugin_sdk.jobs import Desk, Job
 from protocol.events import Event
 
 READ_BYTES = 65536
@@ -33,6 +36,7 @@ class Runtime:
 
     def __init__(self, desk: Desk, read_fd: int) -> None:
         self.desk = desk
+        desk.wait = self.wait
         self.read_fd = read_fd
         self.tick_s: float | None = TICK_S
         """How often to look for a hung handler by ourselves; None if the host nudges."""
@@ -47,6 +51,23 @@ class Runtime:
         except OSError:
             data = b""
         return self.desk.channel.receive(data)
+
+    def wait(self, waiting: Waiting, deadline: float | None) -> Settled | None:
+        """Until there is an answer; runs what comes round meanwhile.
+
+        None: it was cancelled, or `deadline` has passed.
+        """
+        while isinstance(item := self.next_for(waiting, deadline), Job):
+            item.run()
+        return item
+
+    def next_for(self, waiting: Waiting, deadline: float | None) -> Settled | Job | None:
+        """The next that comes for a thread that waits; somebody else reads."""
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            return waiting.inbox.get(timeout=left)
+        except queue.Empty:
+            return None
 
     def end_soon(self) -> None:
         """From now the process has 2 s to end by itself; a thread that hangs does not keep it."""

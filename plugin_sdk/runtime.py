@@ -55,7 +55,7 @@ def serve_plugin(load: Callable[[], Declarations], read_fd: int, write_fd: int) 
     result = InitializeResult(
         protocol=PROTOCOL_VERSION,
         plugin=PluginInfo(name=params.plugin.name, sdk=f"plugin_sdk {protocol.__version__}"),
-        features=[feature for feature in FEATURES if feature in params.features],
+        features=list(desk.features),
         provides=desk.plugin.provides(),
     )
     channel.session.peer_limits = params.limits
@@ -87,4 +87,5 @@ def _initialize(
             text = "settings: " + "; ".join(map(str, problems))
             raise RpcError(ErrorCode.INVALID_PARAMS, text, [problem.as_data() for problem in problems])
         settings = msgspec.convert(params.config, plugin.settings_type)
-    return params, Desk(plugin, channel, params.plugin, settings)
+    features = [feature for feature in FEATURES if feature in params.features]
+    return params, Desk(plugin, channel, params.plugin, settings, features)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import queue
+import select
 import threading
+import time
 from collections import deque
 
+from plugin_sdk.calls import Settled, Waiting
 from plugin_sdk.jobs import Desk, Job
 from plugin_sdk.relief import Relief, Runtime
 from protocol.events import Event
 
 
 class SerialRuntime(Runtime):
-    """Sync handlers, one at a time, on the thread that reads."""
+    """Sync handlers, one at a time, on the thread that reads.
+
+    A handler that waits for an answer of the host's reads it itself. What else it reads then is kept
+    until it has returned: another call must not begin in the middle of it, unless it is one that has come
+    round from the very call that is waited for.
+    """
 
     def __init__(self, desk: Desk, read_fd: int) -> None:
         super().__init__(desk, read_fd)
         self._relief = Relief(self, self._inbox_put)
         self._inbox: queue.SimpleQueue[Job | deque[Event] | None] = queue.SimpleQueue()
+        self._kept: deque[Job] = deque()
+        """Read by a handler that waited; older than all that is still to be read."""
+        self._owner = threading.get_ident()
 
     def _inbox_put(self, item: Job | deque[Event] | None) -> None:
         self._inbox.put(item)
@@ -29,6 +40,8 @@ class SerialRuntime(Runtime):
             if reading:
                 reading = self._run(deque(self.read()))
                 continue
+            while self._kept:
+                self._kept.popleft().run()
             item = self._inbox.get()
             if isinstance(item, deque):  # the role comes home, with what was read last
                 self._relief.done += 1
@@ -43,8 +56,8 @@ class SerialRuntime(Runtime):
     def _run(self, events: deque[Event]) -> bool:
         """Works off what was read; False if the role was taken meanwhile, with the rest of it."""
         slot = self._relief.slot
-        while events:
-            job = self.desk.take(events.popleft())
+        while self._kept or events:
+            job = self._kept.popleft() if self._kept else self.desk.take(events.popleft())
             if job is None:
                 continue
             slot.append(events)
@@ -54,6 +67,37 @@ class SerialRuntime(Runtime):
             except IndexError:
                 return False
         return True
+
+    def next_for(self, waiting: Waiting, deadline: float | None) -> Settled | Job | None:
+        slot = self._relief.slot
+        while waiting.inbox.empty() and threading.get_ident() == self._owner:
+            try:
+                events = slot.pop()
+            except IndexError:  # the relief reads
+                break
+            try:
+                if not self._read_for(waiting, events, deadline):
+                    return None
+            finally:
+                slot.append(events)
+        return super().next_for(waiting, deadline)
+
+    def _read_for(self, waiting: Waiting, events: deque[Event], deadline: float | None) -> bool:
+        """Reads on until something has come for the handler that waits; False if nothing will."""
+        while True:
+            while events:
+                job = self.desk.take(events.popleft())
+                if job is not None:
+                    self._kept.append(job)
+                if not waiting.inbox.empty():
+                    return True
+            if self.desk.finished:
+                return False
+            if deadline is not None:
+                left = max(0.0, deadline - time.monotonic())
+                if not select.select([self.read_fd], [], [], left)[0]:
+                    return False
+            events.extend(self.read())
 
 
 class PoolRuntime(Runtime):

@@ -33,7 +33,8 @@ class Meta(msgspec.Struct, omit_defaults=True, gc=False):
     tracestate: str | None = None
     progress: bool = False
     parent: int | str | None = None
-    """On a plugin's request: the id of the request it is made for."""
+    """Of the request that this one is made for; its id is the receiver's request's, as the receiver knows it:
+    a plugin names a call that the host made, the host one that the plugin made."""
     idempotency_key: str | None = None
 
 

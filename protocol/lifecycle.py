@@ -13,13 +13,15 @@ import msgspec
 PROTOCOL_VERSION = 1
 """Changes only when an old peer would break; everything else is a feature."""
 
-FEATURES = ("deadline", "progress", "nudge", "trace")
+FEATURES = ("deadline", "progress", "nudge", "trace", "parent")
 """What this implementation can do beyond the base protocol.
 
 `deadline`: `meta.timeout_ms` on requests. `progress`: `$/progress` when `meta.progress` asks for it.
 `nudge`: the host sends SIGURG when a plugin with a call in flight has been silent for a moment, so
 that the plugin's reading can move to another thread without a timer that ticks.
 `trace`: `meta.traceparent` and `meta.tracestate` on requests, as W3C trace context has them.
+`parent`: `meta.parent` on requests. A plugin names the request of the host's that its own is made for; the
+host names the request of the plugin's that a call has come round from.
 """
 
 
@@ -137,6 +139,15 @@ class ProgressValue(msgspec.Struct, kw_only=True, omit_defaults=True):
 class ProgressParams(msgspec.Struct, kw_only=True):
     token: int | str
     value: ProgressValue
+
+
+class PluginCallParams(msgspec.Struct, kw_only=True):
+    """A plugin asks the host to call another one. The result is what that one returns, as it is."""
+
+    plugin: str
+    method: str
+    params: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
+    """An object, or an array from those who give params by position."""
 
 
 class LogRecord(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -19,8 +19,8 @@ Sender = Literal["host", "plugin", "both"]
 class MethodRow(NamedTuple):
     sender: Sender
     params: type[msgspec.Struct]
-    result: type[msgspec.Struct] | None
-    """None for a notification."""
+    result: Any
+    """A struct, `Any` for what is somebody else's, None for a notification."""
 
 
 METHODS: dict[str, MethodRow] = {
@@ -33,6 +33,7 @@ METHODS: dict[str, MethodRow] = {
     "log/level": MethodRow("host", lifecycle.LogLevel, None),
     "log/record": MethodRow("plugin", lifecycle.LogRecord, None),
     "status/text": MethodRow("plugin", lifecycle.StatusText, None),
+    "plugin/call": MethodRow("plugin", lifecycle.PluginCallParams, Any),
     "$/cancelRequest": MethodRow("both", lifecycle.CancelParams, None),
     "$/progress": MethodRow("plugin", lifecycle.ProgressParams, None),
 }

@@ -16,7 +16,7 @@ MAX_ABANDONED = 1024
 class Call:
     """A request of ours that has not been settled."""
 
-    __slots__ = ("deadline", "id", "method", "params", "sent", "settled", "token")
+    __slots__ = ("chain", "deadline", "id", "method", "nested", "params", "sent", "settled", "token")
 
     def __init__(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> None:
         self.id = id
@@ -29,6 +29,10 @@ class Call:
         self.sent = False
         """Whether its frame has been handed to the pipe, wholly or in part."""
         self.settled = False
+        self.chain: Any = ()
+        """For the host's book-keeping: the calls that this one is made for."""
+        self.nested: set[Any] | None = None
+        """What is done for it meanwhile, at the host."""
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.method}>"

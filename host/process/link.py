@@ -88,6 +88,8 @@ class Link:
         """As many of them as were replies to pings, counted by who pings."""
         self.tells_traces = False
         """Whether the plugin wants to know which trace each call belongs to."""
+        self.tells_parents = False
+        """Whether the plugin wants to know which of its own requests a call has come round from."""
         self._driver = driver
         self._deadlines = deadlines
         self._write_fd = write_fd
@@ -109,9 +111,17 @@ class Link:
     # -- asking --------------------------------------------------------------------------------
 
     async def request(
-        self, method: str, params: Any, *, deadline: float | None, meta: Meta | None = None
+        self,
+        method: str,
+        params: Any,
+        *,
+        deadline: float | None,
+        meta: Meta | None = None,
+        chain: Any = (),
     ) -> Raw:
-        """The result of `method`, raw.
+        """The result of `method`, raw. `chain` is kept with the call: what it is made for.
+
+        What is done for it meanwhile (`Call.nested`) is cancelled when it is over, however it ends.
 
         Raises:
             RpcError: the plugin's error reply.
@@ -121,6 +131,7 @@ class Link:
         """
         waiter = self._driver.waiter()
         call = self.session.request(method, params, deadline=deadline, token=waiter, meta=meta)
+        call.chain = chain
         if deadline is not None:
             self._deadlines.watch(deadline)
         if self._silence is None and self.nudge is not None:
@@ -138,6 +149,9 @@ class Link:
                 self.session.cancel(call, "cancelled")
                 self._flush_soon()
                 self._see_that_it_reads()
+            if call.nested:
+                for errand in list(call.nested):
+                    errand.cancel()
 
     def extend(self, call_id: int | str, method: str, deadline: float) -> None:
         """Gives a call of `method` that is in flight until `deadline`; nothing if there is none."""
@@ -147,6 +161,10 @@ class Link:
 
     def notify(self, method: str, params: Any) -> None:
         self.session.notify(method, params)
+        self._flush_soon()
+
+    def reply(self, id: int | str, result: Any) -> None:
+        self.session.reply(id, result)
         self._flush_soon()
 
     def reply_error(self, id: int | str, error: RpcError) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from host import errors
 from host.process.fingerprint import fingerprint
 from host.process.link import Link, Lost
+from host.routing.chain import Chain
 from host.supervision.poison import Incident
 from host.supervision.supervisor import Supervisor
 from protocol.envelope import Meta
@@ -46,6 +47,7 @@ class Careful:
         *,
         deadline: float | None,
         meta: Meta | None,
+        chain: Chain,
     ) -> msgspec.Raw:
         """Like `Link.request`. Raises PoisonCall, and nothing was sent."""
         poison = supervisor.poison
@@ -53,14 +55,14 @@ class Careful:
         if incidents := poison.incidents_of(mark, self._now()):
             raise _refusal(supervisor.name, method, incidents)
         if not poison.is_suspected(mark):
-            return await link.request(method, params, deadline=deadline, meta=meta)
+            return await link.request(method, params, deadline=deadline, meta=meta, chain=chain)
         left = None if deadline is None else deadline - self._now()
         patience_s = PATIENCE_S if left is None else min(PATIENCE_S, left / 2)
         async with self._turns.setdefault(supervisor, Turns(self._now)).turn(patience_s):
             if deadline is not None and meta is not None and meta.timeout_ms is not None:
                 meta.timeout_ms = max(1, int((deadline - self._now()) * 1000))
             try:
-                result = await link.request(method, params, deadline=deadline, meta=meta)
+                result = await link.request(method, params, deadline=deadline, meta=meta, chain=chain)
             except RpcError as error:
                 if error.code not in _NOT_RUN:
                     poison.came_back(mark)

@@ -79,6 +79,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """How many may start at once."""
     instance: str
     data_root: str
+    on_ask: Callable[[str, Link, Event], None]
+    """Gets what plugins ask of the host: see `host.routing.host_calls`."""
     groups: Groups | None = None
     """Control groups, where they have been delegated to this host."""
 
@@ -107,7 +109,7 @@ class Generation:
         self.child: Child | None = None
         self.tree: Tree | None = None
         self.provides = Provides()
-        self.voice = Voice(on_log, around.driver.now, stats)
+        self.voice = Voice(on_log, around.driver.now, stats, self._ask)
         self.is_stuck = False
         """Whether it has been killed and cannot be reaped."""
         self._killed = False
@@ -277,6 +279,7 @@ class Generation:
                     self._give_slot_back()  # its own start code is its own time
                     link.tells_deadlines = "deadline" in result.features
                     link.tells_traces = "trace" in result.features
+                    link.tells_parents = "parent" in result.features
                     if "nudge" in result.features:
                         link.nudge = self._nudge
                     doing = "finished starting"
@@ -530,6 +533,9 @@ class Generation:
             stderr=self.stderr_tail,
             stack=self._stack or (),
         )
+
+    def _ask(self, event: Event, link: Link) -> None:
+        self._around.on_ask(self.name, link, event)
 
     def _nudge(self) -> None:
         if self.child is not None:

@@ -14,8 +14,8 @@ import msgspec
 from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.process.stderr import printable
-from protocol.errors import FAULT_MEANING, ErrorCode, RpcError
-from protocol.events import Ended, Event, Notification, Request, Strayed
+from protocol.errors import FAULT_MEANING
+from protocol.events import Cancelled, Ended, Event, Notification, Request, Strayed
 from protocol.lifecycle import LogRecord, StatusText
 
 RATE_PER_S = 200
@@ -25,6 +25,9 @@ MAX_DROPPED = 1_000_000
 """What a plugin may say that it dropped before one record: a number of its own making."""
 MAX_QUOTE = 500
 
+OnAsk = Callable[[Event, Link], None]
+"""Gets the plugin's requests, what it cancels of them, and the end of the connection."""
+
 OnLog = Callable[[str, str, str, LogRecord | None], None]
 """Gets source, level, message, and the record itself if it came as one."""
 
@@ -32,7 +35,7 @@ OnLog = Callable[[str, str, str, LogRecord | None], None]
 class Voice:
     """Of one generation. `now` is the host's clock."""
 
-    def __init__(self, on_log: OnLog, now: Callable[[], float], stats: PluginStats) -> None:
+    def __init__(self, on_log: OnLog, now: Callable[[], float], stats: PluginStats, on_ask: OnAsk) -> None:
         self.note = ""
         """Its own line about what it does."""
         self.noise_bytes = 0
@@ -40,6 +43,7 @@ class Voice:
         """Why the connection broke, if it was the plugin's doing."""
         self.broken = anyio.Event()
         self._on_log = on_log
+        self._on_ask = on_ask
         self._now = now
         self._stats = stats
         self._allowance = float(BURST)
@@ -59,12 +63,10 @@ class Voice:
                 self._log("stdout", "warning", f"plugin wrote to stdout: {text!r}")
         elif isinstance(event, Notification):
             self._hear_notification(event)
-        elif isinstance(event, Request):
-            error = RpcError(
-                ErrorCode.METHOD_NOT_FOUND, f"the host provides no method `{event.method[:100]}`"
-            )
-            link.reply_error(event.id, error)
+        elif isinstance(event, Request | Cancelled):
+            self._on_ask(event, link)
         elif isinstance(event, Ended):
+            self._on_ask(event, link)
             if event.fault is not None:
                 meaning = FAULT_MEANING[event.fault]
                 self.fault = f"wire fault {event.fault}: {meaning} ({event.detail})"

@@ -19,7 +19,7 @@ import msgspec
 
 from protocol.envelope import Meta
 from protocol.errors import RpcError
-from protocol.events import Ended, Event, Lost, Notification, Reply
+from protocol.events import Ended, Event, Lost, Notification, Reply, Request
 from protocol.lifecycle import FEATURES
 from protocol.pending import Call
 from protocol.session import Session
@@ -172,6 +172,22 @@ class RawHost:
             event = self.next_event(max(0.0, deadline - time.monotonic()))
             if isinstance(event, Notification) and event.method == method:
                 return msgspec.json.decode(event.params)
+
+    def next_request(self, method: str, timeout: float = 5.0) -> Request:
+        """The next request of the plugin's of that method; what else it says until then is skipped."""
+        deadline = time.monotonic() + timeout
+        while True:
+            event = self.next_event(max(0.0, deadline - time.monotonic()))
+            if isinstance(event, Request) and event.method == method:
+                return event
+
+    def answer(self, request: Request, result: Any) -> None:
+        """Answers a request of the plugin's; with an error if `result` is one."""
+        if isinstance(result, RpcError):
+            self.session.reply_error(request.id, result)
+        else:
+            self.session.reply(request.id, result)
+        self._flush()
 
     def wait_ended(self, timeout: float = 5.0) -> Ended:
         """How the plugin's output ended; what else it says until then is skipped."""

@@ -1,0 +1,39 @@
+"""An error of ours as the error reply that a plugin gets, which asked for the call. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from host import errors
+from protocol.errors import ErrorCode, RpcError
+
+_CODES: dict[type[errors.OutboardError], ErrorCode] = {
+    errors.DeadlineExceeded: ErrorCode.DEADLINE_EXCEEDED,
+    errors.PayloadTooLarge: ErrorCode.PAYLOAD_TOO_LARGE,
+    errors.NotSerializable: ErrorCode.RESULT_NOT_SERIALIZABLE,
+    errors.CallCancelled: ErrorCode.REQUEST_CANCELLED,
+}
+
+
+def wire_error(error: errors.OutboardError) -> RpcError:
+    """The callee's own error as it is; what happened at the host, with the host's code as `host_error`."""
+    if isinstance(error, errors.RemoteError):
+        data = error.data
+        if isinstance(data, dict):  # only a host says what a host has seen
+            data = {key: value for key, value in data.items() if key != "host_error"}
+        return RpcError(error.remote_code, error.message, data)
+    if isinstance(error, errors.PluginBusy):
+        after_ms = round(error.retry_after * 1000)
+        return RpcError(ErrorCode.OVERLOADED, error.message, {"retry_after_ms": after_ms})
+    if isinstance(error, errors.PluginUnavailable | errors.PluginNotFound):
+        about: dict[str, Any] = {"host_error": error.code}
+        if isinstance(error, errors.PluginUnavailable):
+            about |= {"state": error.state, "reason": error.reason}
+            if error.retry_after is not None:
+                about["retry_after_ms"] = round(error.retry_after * 1000)
+        return RpcError(ErrorCode.NOT_READY, error.message, about)
+    code = _CODES.get(type(error))
+    if code is not None:
+        return RpcError(code, error.message)
+    data = {"type": type(error).__name__, "message": error.message, "host_error": error.code}
+    return RpcError(ErrorCode.PLUGIN_ERROR, error.message, data)

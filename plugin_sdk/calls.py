@@ -1,0 +1,177 @@
+"""The plugin's own requests: to other plugins, and to the app that the host is part of.
+
+A handler waits for the answer where it stands. The answer, and the end of what the handler is asked for,
+come from whichever thread reads. A call that has come round to this plugin from the one that is waited
+for is run by the thread that waits: nobody else might be free, and it is that thread's own business.
+"""
+
+from __future__ import annotations
+
+import time
+from queue import Empty, SimpleQueue
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from plugin_sdk import errors
+from protocol.envelope import Meta
+from protocol.errors import ErrorCode, Refusal, Refused, RpcError
+from protocol.events import Expired, Lost, Reply
+from protocol.pending import Call
+
+if TYPE_CHECKING:
+    from plugin_sdk.context import Context
+    from plugin_sdk.jobs import Desk, Job
+
+LATE_S = 0.1
+"""The host ends a call when its time is over; so much later a plugin does it by itself."""
+Settled = Reply | Expired | Lost
+_OVER = RpcError(ErrorCode.REQUEST_CANCELLED, "the call that it was made for is over")
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is asked of whom. `timeout_s` None leaves it to the method, or to what time is left."""
+
+    plugin: str
+    """`host` for a service of the app's."""
+    method: str
+    wire_name: str
+    params: Any
+    timeout_s: float | None
+
+
+class Waiting:
+    """A thread that waits. `inbox` gets the answer, None for a cancellation, and jobs to run meanwhile."""
+
+    __slots__ = ("_lock", "_over", "inbox")
+
+    def __init__(self) -> None:
+        self.inbox: SimpleQueue[Settled | Job | None] = SimpleQueue()
+        self._lock = Lock()
+        self._over = False
+
+    def settle(self, event: Settled) -> None:
+        self.inbox.put(event)
+
+    def cancel(self) -> None:
+        self.inbox.put(None)
+
+    def adopt(self, job: Job) -> bool:
+        """Whether the job will be run, or answered, here."""
+        with self._lock:
+            if self._over or job.is_async:
+                return False
+            self.inbox.put(job)
+            return True
+
+    def end(self) -> None:
+        """Nothing is waited for any more; jobs that came too late are answered."""
+        with self._lock:
+            self._over = True
+        try:
+            while True:
+                left = self.inbox.get_nowait()
+                if left is not None and not isinstance(left, Settled):
+                    left.fail(_OVER)
+        except Empty:
+            pass
+
+
+def ask(desk: Desk, context: Context, question: Question) -> Any:
+    """Asks, and blocks until there is an answer. Raises a `CallFailed`."""
+    waiting = Waiting()
+    deadline = deadline_of(context, question)
+    context._waiting.append(waiting)
+    try:
+        if context.cancelled:  # looked at after it can no longer be missed
+            raise _cancelled(question)
+        call = send(desk, context, question, waiting)
+        try:
+            settled = desk.wait(waiting, deadline)
+        finally:
+            if not call.settled:
+                desk.channel.cancel(call, "cancelled" if context.cancelled else "deadline")
+    finally:
+        context._waiting.remove(waiting)
+        waiting.end()
+    if settled is None and not context.cancelled:
+        settled = Expired(call)
+    return answer_in(settled, question)
+
+
+def deadline_of(context: Context, question: Question) -> float | None:
+    """When to give up, should the host not have said by then that the time is over."""
+    own = None if question.timeout_s is None else time.monotonic() + question.timeout_s
+    first = min((at for at in (own, context.deadline) if at is not None), default=None)
+    return None if first is None else first + LATE_S
+
+
+def send(desk: Desk, context: Context, question: Question, token: Any) -> Call:
+    """Raises a `CallFailed` if it cannot be sent."""
+    meta = Meta()
+    if "parent" in desk.features:
+        meta.parent = context.request_id
+    if "trace" in desk.features:
+        meta.traceparent, meta.tracestate = context.traceparent, context.tracestate
+    if "deadline" in desk.features and question.timeout_s is not None:
+        meta.timeout_ms = max(1, int(question.timeout_s * 1000))
+    try:
+        return desk.channel.request(question.wire_name, question.params, token=token, meta=meta)
+    except Refused as refused:
+        raise _refused(refused, question) from None
+
+
+def answer_in(settled: Settled | None, question: Question) -> Any:
+    if settled is None:
+        raise _cancelled(question)
+    if isinstance(settled, Reply):
+        if settled.error is not None:
+            raise _failure(settled.error, question)
+        assert settled.result is not None
+        return msgspec.json.decode(settled.result)
+    if isinstance(settled, Lost):
+        raise _made(errors.PluginUnavailable, question, ErrorCode.SHUTTING_DOWN, "the host is gone")
+    raise _made(errors.DeadlineExceeded, question, ErrorCode.DEADLINE_EXCEEDED, "no answer in time")
+
+
+def _made(
+    kind: type[errors.CallFailed], question: Question, code: int, message: str, data: Any = None
+) -> errors.CallFailed:
+    return kind(message, plugin=question.plugin, method=question.method, code=int(code), data=data)
+
+
+def _cancelled(question: Question) -> errors.CallFailed:
+    return _made(errors.CallCancelled, question, ErrorCode.REQUEST_CANCELLED, "cancelled")
+
+
+def _refused(refused: Refused, question: Question) -> errors.CallFailed:
+    match refused.reason:
+        case Refusal.TOO_MANY_IN_FLIGHT | Refusal.OUTBOX_FULL:
+            data = {"retry_after_ms": 100}
+            return _made(errors.PluginBusy, question, ErrorCode.OVERLOADED, str(refused), data)
+        case Refusal.TOO_LARGE:
+            return _made(errors.RemoteError, question, ErrorCode.PAYLOAD_TOO_LARGE, str(refused))
+        case Refusal.NOT_SERIALIZABLE:
+            text = f"the params cannot be sent: {refused}"
+            return _made(errors.RemoteError, question, ErrorCode.INVALID_PARAMS, text)
+    return _made(errors.PluginUnavailable, question, ErrorCode.INVALID_STATE, str(refused))
+
+
+_KINDS: dict[int, type[errors.CallFailed]] = {
+    ErrorCode.METHOD_NOT_FOUND: errors.MethodNotFound,
+    ErrorCode.INVALID_PARAMS: errors.ContractError,
+    ErrorCode.OVERLOADED: errors.PluginBusy,
+    ErrorCode.PERMISSION_DENIED: errors.PermissionDenied,
+    ErrorCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    ErrorCode.NOT_READY: errors.PluginUnavailable,
+    ErrorCode.CALL_CYCLE: errors.CallCycle,
+    ErrorCode.REQUEST_CANCELLED: errors.CallCancelled,
+}
+
+
+def _failure(error: RpcError, question: Question) -> errors.CallFailed:
+    kind = _KINDS.get(error.code, errors.RemoteError)
+    if isinstance(error.data, dict) and error.data.get("host_error") == "OB402":
+        kind = errors.PluginCrashed  # which only the host can know of
+    return _made(kind, question, error.code, error.message, error.data)
