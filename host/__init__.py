@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         PoisonCall,
         RemoteError,
         UnknownExtensionPoint,
+        UnknownKey,
     )
     from host.host import Host
     from host.routing.dispatch import HookOutcome, HookResult
@@ -70,6 +71,7 @@ __all__ = [
     "PoisonCall",
     "RemoteError",
     "UnknownExtensionPoint",
+    "UnknownKey",
 ]
 
 _ELSEWHERE = {

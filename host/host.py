@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -27,8 +27,12 @@ import msgspec
 
 import protocol
 from host import errors
-from host.config.load import load_config
+from host.config.json_schema import json_schema
+from host.config.lines import KeyPath
+from host.config.load import LayerFile, Layers
 from host.config.places import user_places
+from host.config.shown import Configured, Shown, shown
+from host.config.words import parse_key
 from host.environments.store import Environments
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
@@ -64,6 +68,7 @@ class Host:
     `extension_points`: what `hook` asks of many plugins at once.
     `cache_dir`: where the environments of plugins with dependencies are built, and where it is kept what
     lazy plugins provide; hosts may share it.
+    `overrides`: where `configure` keeps what it changes; without it that holds until the host is left.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -72,14 +77,15 @@ class Host:
     def __init__(
         self,
         *,
-        config: _Path | None = None,
+        config: _Path | Layers | None = None,
         plugins: Sequence[_Path] = (),
         data_dir: _Path | None = None,
         state_file: _Path | None = None,
         extension_points: Sequence[ExtensionPoint] = (),
         cache_dir: _Path | None = None,
+        overrides: _Path | None = None,
     ) -> None:
-        self._config_file = Path(config) if config is not None else None
+        self._layers = config if isinstance(config, Layers) else _given(config, overrides)
         self._folders = [Path(folder) for folder in plugins]
         self._state_file = Path(state_file) if state_file is not None else None
         usual = user_places(os.environ, os.getuid())
@@ -110,8 +116,10 @@ class Host:
     async def __aenter__(self) -> Host:
         if self._was_entered:
             raise errors.HostMisuse("this host has been entered already", hint="make another Host")
-        config = load_config(self._config_file)
-        points, wrong = settled(self._extension_points, config.extension_points, str(self._config_file))
+        told = self._layers.load()
+        config = told.config
+        file = told.origin(("extension_points",)).file
+        points, wrong = settled(self._extension_points, config.extension_points, file)
         if wrong:
             raise errors.ConfigError(wrong)
         try:
@@ -137,8 +145,8 @@ class Host:
             groups=self._find_groups(),
         )
         tree = self._tree = SupervisorTree(
-            config,
-            self._config_file,
+            told,
+            self._layers,
             self._folders,
             around,
             self._bus,
@@ -274,6 +282,32 @@ class Host:
         self.hooks.forget()
         return made
 
+    async def configure(self, changes: Mapping[str, Any], *, dry_run: bool = False) -> Plan:
+        """Changes keys of the configuration, like `plugins.hello.settings.greeting`; returns what it did.
+
+        All of `changes` hold together, or none. `UNSET` (of msgspec) takes back what was configured so.
+        A plugin that takes changes while it runs is told; another one is restarted.
+
+        Raises:
+            ConfigError: with every problem; nothing was changed.
+        """
+        paths = dict(zip(_keys(changes), changes.values(), strict=True))
+        made = await self._entered.configure(paths, dry_run=dry_run)
+        self.hooks.forget()
+        return made
+
+    def configuration(self, prefix: str = "") -> list[Shown]:
+        """Every key that holds, at and below `prefix`, with its origin; secrets are masked.
+
+        Raises ConfigError for a prefix that is no key.
+        """
+        path = _keys([prefix])[0] if prefix else ()
+        return shown(self._entered.told, self._configured(), path)
+
+    def configuration_schema(self) -> dict[str, Any]:
+        """JSON Schema of an `outboard.toml`, with the settings of the plugins that have told theirs."""
+        return json_schema({name: plugin.schema for name, plugin in self._configured().items()})
+
     async def start(self, name: str) -> None:
         """Starts a plugin and waits until it runs, or does not.
 
@@ -377,6 +411,17 @@ class Host:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _configured(self) -> dict[str, Configured]:
+        return {
+            name: Configured(
+                manifest=plugin.candidate.manifest,
+                file=plugin.candidate.file,
+                policy=plugin.policy,
+                schema=plugin.provides.config_schema,
+            )
+            for name, plugin in self._entered.plugins.items()
+        }
+
     @property
     def _entered(self) -> SupervisorTree:
         if self._tree is None or not self._driver.is_current():
@@ -407,3 +452,17 @@ class Host:
     def _look_at_new_processes(self, event: HostEvent) -> None:
         if isinstance(event, StateChanged) and event.state in SERVING:
             self._usage.look_soon()
+
+
+def _given(config: _Path | None, overrides: _Path | None) -> Layers:
+    """Of an embedded host: what it is given, and nothing of the machine's or the user's."""
+    files = () if config is None else (LayerFile("config", Path(config), required=True),)
+    return Layers(files=files, overrides=None if overrides is None else Path(overrides))
+
+
+def _keys(texts: Iterable[str]) -> list[KeyPath]:
+    """Raises ConfigError."""
+    try:
+        return [parse_key(text) for text in texts]
+    except ValueError as mistake:
+        raise errors.ConfigError([mistake]) from None

@@ -6,7 +6,6 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -16,8 +15,8 @@ from plugin_sdk.declarations import Declarations
 from plugin_sdk.dispatch import text_of, traceback_of
 from plugin_sdk.jobs import Desk
 from plugin_sdk.relief import NUDGE, READ_BYTES, Runtime
+from plugin_sdk.settings import read_settings, waits_for_secrets
 from plugin_sdk.threads import PoolRuntime, SerialRuntime
-from protocol.contract import problems_of
 from protocol.errors import ErrorCode, RpcError
 from protocol.events import Ended, Event, Request
 from protocol.lifecycle import FEATURES, PROTOCOL_VERSION, InitializeParams, InitializeResult, PluginInfo
@@ -55,7 +54,11 @@ def serve_plugin(load: Callable[[], Declarations], read_fd: int, write_fd: int) 
     result = InitializeResult(
         protocol=PROTOCOL_VERSION,
         plugin=PluginInfo(name=params.plugin.name, sdk=f"plugin_sdk {protocol.__version__}"),
-        features=[feature for feature in FEATURES if feature in params.features],
+        features=[
+            feature
+            for feature in FEATURES
+            if feature in params.features and (feature != "config" or desk.plugin.config_change is not None)
+        ],
         provides=desk.plugin.provides(),
     )
     channel.session.peer_limits = params.limits
@@ -81,10 +84,7 @@ def _initialize(
     except BaseException as error:  # author code: whatever it raises is the answer
         data = {"type": type(error).__name__, "message": text_of(error), "traceback": traceback_of(error)}
         raise RpcError(ErrorCode.PLUGIN_ERROR, f"{type(error).__name__}: {text_of(error)}", data) from error
-    settings: Any = params.config
-    if plugin.settings_type is not None:
-        if problems := problems_of(params.config, plugin.settings_type):
-            text = "settings: " + "; ".join(map(str, problems))
-            raise RpcError(ErrorCode.INVALID_PARAMS, text, [problem.as_data() for problem in problems])
-        settings = msgspec.convert(params.config, plugin.settings_type)
+    # Settings with secrets come whole with `lifecycle/start`; until then there is nothing to check.
+    later = "secrets" in params.features and waits_for_secrets(plugin, params.config)
+    settings = params.config if later else read_settings(plugin, params.config)
     return params, Desk(plugin, channel, params.plugin, settings)

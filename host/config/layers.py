@@ -73,7 +73,8 @@ def tree(
 
 def merge(layers: Iterable[Table]) -> Table:
     """All layers, the lowest first, as one."""
-    merged = reduce(_over, layers, Table({}, Origin("built-in")))
+    nothing: Tree = Table({}, Origin("built-in"))
+    merged = reduce(_over, layers, nothing)
     assert isinstance(merged, Table)
     return merged
 

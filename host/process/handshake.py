@@ -19,6 +19,7 @@ from protocol.lifecycle import (
     InitializeParams,
     InitializeResult,
     PluginIdentity,
+    StartParams,
 )
 
 
@@ -82,9 +83,12 @@ async def initialize(
     return result
 
 
-async def start(link: Link, *, deadline: float) -> None:
-    """Runs the author's start code. Raises what `Link.request` raises."""
-    await link.request("lifecycle/start", {}, deadline=deadline)
+async def start(link: Link, *, deadline: float, settings: dict[str, Any] | None = None) -> None:
+    """Runs the author's start code, with `settings` if they differ from those of `initialize`.
+
+    Raises what `Link.request` raises.
+    """
+    await link.request("lifecycle/start", StartParams(config=settings), deadline=deadline)
 
 
 def _check_identity(candidate: Candidate, result: InitializeResult) -> None:
