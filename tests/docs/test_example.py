@@ -60,7 +60,7 @@ def test_the_example_has_every_key_and_each_can_be_used(whole: HostConfig) -> No
 
 
 def test_what_the_example_calls_a_default_is_one(whole: HostConfig) -> None:
-    no_default = {"cpu_percent", "idle_stop_s", "settings"}
+    no_default = {"cpu_percent", "idle_stop_s", "settings", "requires", "blocked"}
     found, built_in = effective(MANIFEST, whole), PluginPolicy()
     assert {
         field
