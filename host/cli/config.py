@@ -33,11 +33,16 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what wou
 
 
 @click.group()
-def config() -> None:
+@click.pass_context
+@json_option
+@socket_option
+def config(ctx: click.Context, as_json: bool, socket: str) -> None:
     """What holds, who says so, and changing it.
 
     A key is a dotted path, like plugins.NAME.settings.KEY.
     """
+    assert ctx.invoked_subcommand is not None
+    ctx.default_map = {ctx.invoked_subcommand: {"as_json": as_json, "socket": socket}}
 
 
 @config.command()
