@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PoisonCall,
         RemoteError,
         UnknownExtensionPoint,
+        UnknownKey,
     )
     from host.host import Host
     from host.routing.dispatch import HookOutcome, HookResult
@@ -74,6 +75,7 @@ __all__ = [
     "PoisonCall",
     "RemoteError",
     "UnknownExtensionPoint",
+    "UnknownKey",
 ]
 
 _ELSEWHERE = {

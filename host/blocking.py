@@ -20,6 +20,8 @@ from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
+from host.config.load import Layers
+from host.config.shown import Shown
 from host.errors import HostMisuse
 from host.host import Host
 from host.observability.events import HostEvent
@@ -95,13 +97,14 @@ class BlockingHost:
     def __init__(
         self,
         *,
-        config: _Path | None = None,
+        config: _Path | Layers | None = None,
         plugins: Sequence[_Path] = (),
         data_dir: _Path | None = None,
         state_file: _Path | None = None,
         extension_points: Sequence[ExtensionPoint] = (),
         cache_dir: _Path | None = None,
         services: Mapping[str, Callable[..., Any]] | None = None,
+        overrides: _Path | None = None,
     ) -> None:
         self._host = Host(
             config=config,
@@ -111,6 +114,7 @@ class BlockingHost:
             extension_points=extension_points,
             cache_dir=cache_dir,
             services=services,
+            overrides=overrides,
         )
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -217,6 +221,10 @@ class BlockingHost:
         """See `Host.reload`."""
         return self._do(partial(self._host.reload, dry_run=dry_run))
 
+    def configure(self, changes: Mapping[str, Any], *, dry_run: bool = False) -> Plan:
+        """See `Host.configure`."""
+        return self._do(partial(self._host.configure, changes, dry_run=dry_run))
+
     def release(self, name: str) -> bool:
         """See `Host.release`."""
         return self._do(partial(self._host.release, name))
@@ -242,6 +250,14 @@ class BlockingHost:
     def methods_of(self, plugin: str) -> list[MethodInfo]:
         """See `Host.methods_of`."""
         return self._do(partial(_at_once, self._host.methods_of, plugin))
+
+    def configuration(self, prefix: str = "") -> list[Shown]:
+        """See `Host.configuration`."""
+        return self._do(partial(_at_once, self._host.configuration, prefix))
+
+    def configuration_schema(self) -> dict[str, Any]:
+        """See `Host.configuration_schema`."""
+        return self._do(partial(_at_once, self._host.configuration_schema))
 
     def measures(self) -> Measures:
         """See `Host.measures`."""

@@ -88,9 +88,17 @@ class ConfigError(OutboardError):
     code = "OB201"
     exit_code = 6
 
-    def __init__(self, problems: Sequence[Any]) -> None:
+    def __init__(
+        self, problems: Sequence[Any], *, hint: str | None = "fix the file; nothing was changed"
+    ) -> None:
         lines = [str(problem) for problem in problems]
-        super().__init__("\n".join(lines), data=lines, hint="fix the file; nothing was changed")
+        super().__init__("\n".join(lines), data=lines, hint=hint)
+
+
+class UnknownKey(OutboardError):
+    """Nothing is configured, or built in, at that key."""
+
+    code = "OB202"
 
 
 class PluginUnavailable(OutboardError):

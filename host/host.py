@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -27,8 +27,12 @@ import msgspec
 
 import protocol
 from host import errors
-from host.config.load import load_config
+from host.config.json_schema import json_schema
+from host.config.lines import KeyPath
+from host.config.load import LayerFile, Layers
 from host.config.places import user_places
+from host.config.shown import Configured, Shown, shown
+from host.config.words import parse_key
 from host.environments.store import Environments
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
@@ -68,6 +72,7 @@ class Host:
     lazy plugins provide; hosts may share it.
     `services`: functions that plugins may call if their manifests ask for it, by names like `mail.send`;
     async ones run on the loop, others each in a thread.
+    `overrides`: where `configure` keeps what it changes; without it that holds until the host is left.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -76,15 +81,16 @@ class Host:
     def __init__(
         self,
         *,
-        config: _Path | None = None,
+        config: _Path | Layers | None = None,
         plugins: Sequence[_Path] = (),
         data_dir: _Path | None = None,
         state_file: _Path | None = None,
         extension_points: Sequence[ExtensionPoint] = (),
         cache_dir: _Path | None = None,
         services: Mapping[str, Callable[..., Any]] | None = None,
+        overrides: _Path | None = None,
     ) -> None:
-        self._config_file = Path(config) if config is not None else None
+        self._layers = config if isinstance(config, Layers) else _given(config, overrides)
         self._folders = [Path(folder) for folder in plugins]
         self._state_file = Path(state_file) if state_file is not None else None
         usual = user_places(os.environ, os.getuid())
@@ -116,8 +122,10 @@ class Host:
     async def __aenter__(self) -> Host:
         if self._was_entered:
             raise errors.HostMisuse("this host has been entered already", hint="make another Host")
-        config = load_config(self._config_file)
-        points, wrong = settled(self._extension_points, config.extension_points, str(self._config_file))
+        told = self._layers.load()
+        config = told.config
+        file = told.origin(("extension_points",)).file
+        points, wrong = settled(self._extension_points, config.extension_points, file)
         if wrong:
             raise errors.ConfigError(wrong)
         try:
@@ -145,8 +153,8 @@ class Host:
             on_ask=lambda plugin, link, event: host_calls.hear(plugin, link, event),
         )
         tree = self._tree = SupervisorTree(
-            config,
-            self._config_file,
+            told,
+            self._layers,
             self._folders,
             around,
             self._bus,
@@ -286,6 +294,32 @@ class Host:
         self.hooks.forget()
         return made
 
+    async def configure(self, changes: Mapping[str, Any], *, dry_run: bool = False) -> Plan:
+        """Changes keys of the configuration, like `plugins.hello.settings.greeting`; returns what it did.
+
+        All of `changes` hold together, or none. `UNSET` (of msgspec) takes back what was configured so.
+        A plugin that takes changes while it runs is told; another one is restarted.
+
+        Raises:
+            ConfigError: with every problem; nothing was changed.
+        """
+        paths = dict(zip(_keys(changes), changes.values(), strict=True))
+        made = await self._entered.configure(paths, dry_run=dry_run)
+        self.hooks.forget()
+        return made
+
+    def configuration(self, prefix: str = "") -> list[Shown]:
+        """Every key that holds, at and below `prefix`, with its origin; secrets are masked.
+
+        Raises ConfigError for a prefix that is no key.
+        """
+        path = _keys([prefix])[0] if prefix else ()
+        return shown(self._entered.told, self._configured(), path)
+
+    def configuration_schema(self) -> dict[str, Any]:
+        """JSON Schema of an `outboard.toml`, with the settings of the plugins that have told theirs."""
+        return json_schema({name: plugin.schema for name, plugin in self._configured().items()})
+
     async def start(self, name: str) -> None:
         """Starts a plugin and waits until it runs, or does not.
 
@@ -389,6 +423,17 @@ class Host:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _configured(self) -> dict[str, Configured]:
+        return {
+            name: Configured(
+                manifest=plugin.candidate.manifest,
+                file=plugin.candidate.file,
+                policy=plugin.policy,
+                schema=plugin.provides.config_schema,
+            )
+            for name, plugin in self._entered.plugins.items()
+        }
+
     @property
     def _entered(self) -> SupervisorTree:
         if self._tree is None or not self._driver.is_current():
@@ -419,3 +464,17 @@ class Host:
     def _look_at_new_processes(self, event: HostEvent) -> None:
         if isinstance(event, StateChanged) and event.state in SERVING:
             self._usage.look_soon()
+
+
+def _given(config: _Path | None, overrides: _Path | None) -> Layers:
+    """Of an embedded host: what it is given, and nothing of the machine's or the user's."""
+    files = () if config is None else (LayerFile("config", Path(config), required=True),)
+    return Layers(files=files, overrides=None if overrides is None else Path(overrides))
+
+
+def _keys(texts: Iterable[str]) -> list[KeyPath]:
+    """Raises ConfigError."""
+    try:
+        return [parse_key(text) for text in texts]
+    except ValueError as mistake:
+        raise errors.ConfigError([mistake]) from None

@@ -33,6 +33,8 @@ class Declarations:
         self.start: Callable[..., Any] | None = None
         self.stop: Callable[..., Any] | None = None
         self.settings_type: type[msgspec.Struct] | None = None
+        self.config_change: Callable[..., Any] | None = None
+        self.validator: Callable[[Any], Any] | None = None
 
     @overload
     def method(self, function: F, /) -> F: ...
@@ -127,6 +129,27 @@ class Declarations:
         self.stop = function
         return function
 
+    def on_config_change(self, function: F) -> F:
+        """Runs whenever the settings have changed; `ctx.settings` is the new value by then.
+
+        A plugin that has no such function is restarted instead.
+        """
+        self.config_change = function
+        return function
+
+    def validate_settings(self, function: F) -> F:
+        """May refuse settings that fit their types, by raising; what it raises is the reason.
+
+        It gets the settings, at the start and before every change, and must not act on them: they may
+        yet be refused by another plugin.
+        """
+        from inspect import iscoroutinefunction
+
+        if iscoroutinefunction(function):
+            raise AuthorMistake("the function that validates settings cannot be `async def`")
+        self.validator = function
+        return function
+
     def settings(self, type_: type[msgspec.Struct]) -> None:
         """Declares the plugin's settings: a msgspec.Struct, whose defaults are the settings' own."""
         try:
@@ -150,7 +173,9 @@ class Declarations:
 
         functions = [handler.function for handler in self.methods.values()]
         functions += [handler.function for handler, _ in self.hooks.values()]
-        functions += [function for function in (self.start, self.stop) if function is not None]
+        functions += [
+            function for function in (self.start, self.stop, self.config_change) if function is not None
+        ]
         return any(iscoroutinefunction(function) for function in functions)
 
     def provides(self) -> Provides:

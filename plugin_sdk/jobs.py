@@ -18,14 +18,22 @@ from plugin_sdk.calls import Settled, Waiting
 from plugin_sdk.channel import Channel
 from plugin_sdk.context import AsyncContext, Context, current_traceparent
 from plugin_sdk.declarations import Declarations
-from plugin_sdk.dispatch import error_from
+from plugin_sdk.dispatch import error_from, text_of
 from plugin_sdk.logs import bridge
+from plugin_sdk.settings import objection, objections, read_settings
 from plugin_sdk.signature import Handler
 from protocol.contract import nearest
 from protocol.envelope import MessageId
 from protocol.errors import ErrorCode, RpcError
 from protocol.events import Cancelled, Ended, Event, Expired, Lost, Notification, Reply, Request
-from protocol.lifecycle import LogLevel, PingResult, PluginIdentity
+from protocol.lifecycle import (
+    ConfigParams,
+    ConfigVerdict,
+    LogLevel,
+    PingResult,
+    PluginIdentity,
+    StartParams,
+)
 from protocol.outbox import Lane
 
 _CANCELLED = RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled")
@@ -73,6 +81,8 @@ class Desk:
                 self.finished = True
             elif event.method == "log/level":
                 self._set_log_level(event)
+            elif event.method == "config/changed":
+                return SettingsChange(self, event)
         elif isinstance(event, Reply | Expired | Lost):
             event.call.token.settle(event)
         elif isinstance(event, Ended):
@@ -88,7 +98,9 @@ class Desk:
             self.channel.reply(request.id, self._ping())
             return None
         elif method == "lifecycle/start":
-            job = Lifecycle(self, request, self.plugin.start)
+            job = Start(self, request, self.plugin.start)
+        elif method == "config/validate":
+            job = SettingsCheck(self, request, is_async=False)
         elif method == "shutdown":
             job = Shutdown(self, request, self.plugin.stop)
         else:
@@ -249,6 +261,63 @@ class Lifecycle(Job):
         if isinstance(exception, SystemExit):  # "78: my configuration is wrong", for one
             self.desk.exit_code = exception.code if isinstance(exception.code, int) else 1
             self.desk.finished = True
+
+
+class Start(Lifecycle):
+    """The start function, once the settings are whole and their validator is content."""
+
+    __slots__ = ("_params",)
+
+    def __init__(self, desk: Desk, request: Request, function: Callable[..., Any] | None) -> None:
+        super().__init__(desk, request, function)
+        self._params = request.params
+
+    def work(self) -> Any:
+        config = msgspec.json.decode(self._params, type=StartParams).config
+        if config is not None:
+            self.desk.settings = read_settings(self.desk.plugin, config)
+        if reason := objection(self.desk.plugin, self.desk.settings):
+            raise RpcError(ErrorCode.INVALID_PARAMS, f"settings: {reason}")
+        return super().work()
+
+
+class SettingsCheck(Job):
+    """Whether other settings would do. Changes nothing."""
+
+    __slots__ = ("_params",)
+
+    def __init__(self, desk: Desk, request: Request, *, is_async: bool) -> None:
+        super().__init__(desk, request, is_async=is_async)
+        self._params = request.params
+
+    def work(self) -> Any:
+        config = msgspec.json.decode(self._params, type=ConfigParams).config
+        return ConfigVerdict(problems=objections(self.desk.plugin, config))
+
+
+class SettingsChange(Lifecycle):
+    """Other settings, which the plugin has approved, and the author's word on them. Nobody is answered.
+
+    They hold as soon as the change is read, so that calls that were made after it see them.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, desk: Desk, event: Notification) -> None:
+        super().__init__(
+            desk, Request(id=0, method=event.method, params=event.params), desk.plugin.config_change
+        )
+        try:
+            config = msgspec.json.decode(event.params, type=ConfigParams).config
+            desk.settings = read_settings(desk.plugin, config)
+        except (msgspec.DecodeError, RpcError) as error:  # the host has not asked before
+            desk.note_failure(f"the settings did not change: {text_of(error)}")
+
+    def succeed(self, result: Any) -> None:
+        pass
+
+    def fail(self, exception: BaseException) -> None:
+        error_from(exception, self.desk.note_failure)
 
 
 class Shutdown(Lifecycle):

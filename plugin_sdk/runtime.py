@@ -6,7 +6,6 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -16,8 +15,8 @@ from plugin_sdk.declarations import Declarations
 from plugin_sdk.dispatch import text_of, traceback_of
 from plugin_sdk.jobs import Desk
 from plugin_sdk.relief import NUDGE, READ_BYTES, Runtime
+from plugin_sdk.settings import read_settings, waits_for_secrets
 from plugin_sdk.threads import PoolRuntime, SerialRuntime
-from protocol.contract import problems_of
 from protocol.errors import ErrorCode, RpcError
 from protocol.events import Ended, Event, Request
 from protocol.lifecycle import FEATURES, PROTOCOL_VERSION, InitializeParams, InitializeResult, PluginInfo
@@ -81,11 +80,12 @@ def _initialize(
     except BaseException as error:  # author code: whatever it raises is the answer
         data = {"type": type(error).__name__, "message": text_of(error), "traceback": traceback_of(error)}
         raise RpcError(ErrorCode.PLUGIN_ERROR, f"{type(error).__name__}: {text_of(error)}", data) from error
-    settings: Any = params.config
-    if plugin.settings_type is not None:
-        if problems := problems_of(params.config, plugin.settings_type):
-            text = "settings: " + "; ".join(map(str, problems))
-            raise RpcError(ErrorCode.INVALID_PARAMS, text, [problem.as_data() for problem in problems])
-        settings = msgspec.convert(params.config, plugin.settings_type)
-    features = [feature for feature in FEATURES if feature in params.features]
+    # Settings with secrets come whole with `lifecycle/start`; until then there is nothing to check.
+    later = "secrets" in params.features and waits_for_secrets(plugin, params.config)
+    settings = params.config if later else read_settings(plugin, params.config)
+    features = [
+        feature
+        for feature in FEATURES
+        if feature in params.features and (feature != "config" or plugin.config_change is not None)
+    ]
     return params, Desk(plugin, channel, params.plugin, settings, features)

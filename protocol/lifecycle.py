@@ -13,7 +13,7 @@ import msgspec
 PROTOCOL_VERSION = 1
 """Changes only when an old peer would break; everything else is a feature."""
 
-FEATURES = ("deadline", "progress", "nudge", "trace", "parent")
+FEATURES = ("deadline", "progress", "nudge", "trace", "parent", "validate", "config", "secrets")
 """What this implementation can do beyond the base protocol.
 
 `deadline`: `meta.timeout_ms` on requests. `progress`: `$/progress` when `meta.progress` asks for it.
@@ -22,6 +22,8 @@ that the plugin's reading can move to another thread without a timer that ticks.
 `trace`: `meta.traceparent` and `meta.tracestate` on requests, as W3C trace context has them.
 `parent`: `meta.parent` on requests. A plugin names the request of the host's that its own is made for; the
 host names the request of the plugin's that a call has come round from.
+`validate`: the plugin answers `config/validate`. `config`: it takes `config/changed` while it runs.
+`secrets`: settings that the plugin's schema calls secret come with `lifecycle/start`, and not before.
 """
 
 
@@ -114,6 +116,17 @@ class Empty(msgspec.Struct):
     """No params, or no result worth a word."""
 
 
+class StartParams(msgspec.Struct, kw_only=True, omit_defaults=True):
+    config: dict[str, Any] | None = None
+    """The settings again, where those of `initialize` had references in the place of secrets."""
+
+
+class ConfigParams(msgspec.Struct, kw_only=True):
+    """All of a plugin's settings, and not only those that differ."""
+
+    config: dict[str, Any] = {}
+
+
 class PingResult(msgspec.Struct, kw_only=True):
     """How busy a plugin is, said by the part of it that reads frames."""
 
@@ -177,3 +190,9 @@ class ParamProblem(msgspec.Struct, kw_only=True):
     path: str
     """A JSON path: `$.name`."""
     reason: str
+
+
+class ConfigVerdict(msgspec.Struct, kw_only=True):
+    """What a plugin has against new settings; nothing, if it takes them."""
+
+    problems: list[ParamProblem] = []

@@ -26,8 +26,10 @@ class MethodRow(NamedTuple):
 METHODS: dict[str, MethodRow] = {
     "initialize": MethodRow("host", lifecycle.InitializeParams, lifecycle.InitializeResult),
     "initialized": MethodRow("host", lifecycle.Empty, None),
-    "lifecycle/start": MethodRow("host", lifecycle.Empty, lifecycle.Empty),
+    "lifecycle/start": MethodRow("host", lifecycle.StartParams, lifecycle.Empty),
     "lifecycle/ping": MethodRow("host", lifecycle.Empty, lifecycle.PingResult),
+    "config/validate": MethodRow("host", lifecycle.ConfigParams, lifecycle.ConfigVerdict),
+    "config/changed": MethodRow("host", lifecycle.ConfigParams, None),
     "shutdown": MethodRow("host", lifecycle.Empty, lifecycle.Empty),
     "exit": MethodRow("host", lifecycle.Empty, None),
     "log/level": MethodRow("host", lifecycle.LogLevel, None),

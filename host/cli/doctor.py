@@ -103,7 +103,7 @@ def _plugins(config: str | None, folders: Sequence[str], seen: dict[str, Any] | 
     paths = [Path(folder) for folder in folders]
     if config is not None:
         try:
-            paths += [Path(config).parent / folder for folder in load_config(Path(config)).host.plugins]
+            paths += map(Path, load_config(Path(config)).host.plugins)
             yield Check(name="configuration", verdict="ok", seen=config)
         except ConfigError as error:
             yield Check(name="configuration", verdict="fail", seen=error.message, do=error.hint)

@@ -1,10 +1,12 @@
 """`outboard.toml` as structs: what the operator says of the host, of all plugins, and of one.
 
-Unknown keys are forbidden. A value that is not given is None here; `effective` settles it.
+Unknown keys are forbidden. A value that is not given is None here; `effective` settles it. A default that
+JSON has no word for is made by a factory: it is not in the JSON Schema.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -43,7 +45,7 @@ class HostTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """This machine alone: what is told there is not for the network, and nobody is asked who they are."""
     on_critical: Literal["stay", "exit"] = "stay"
     """What the daemon does when a critical plugin is quarantined or has failed."""
-    environment_timeout: Duration = Duration(600)
+    environment_timeout: Duration = msgspec.field(default_factory=partial(Duration, 600))
     """How long the environment of a plugin with dependencies may take to build."""
     guardian: bool = False
     """Whether the daemon gets a parent that ends what its plugins have left if it is killed."""
@@ -95,9 +97,9 @@ class WatchTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """[watch]: whether the host looks by itself for plugins that come, change and go."""
 
     enabled: bool = True
-    interval: Duration = Duration(1.0)
+    interval: Duration = msgspec.field(default_factory=partial(Duration, 1.0))
     """How often it looks."""
-    debounce: Duration = Duration(0.5)
+    debounce: Duration = msgspec.field(default_factory=partial(Duration, 0.5))
     """A plugin's files must have been left alone for so long."""
     added: Literal["load", "announce"] = "load"
     changed: Literal["restart", "announce"] = "restart"
@@ -116,11 +118,11 @@ class WatchTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
 class HostConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A whole `outboard.toml`."""
 
-    host: HostTable = HostTable()
+    host: HostTable = msgspec.field(default_factory=HostTable)
     defaults: Defaults = Defaults()
     plugins: dict[str, PluginOverrides] = {}
     extension_points: dict[str, PointTable] = {}
-    watch: WatchTable = WatchTable(enabled=False)
+    watch: WatchTable = msgspec.field(default_factory=partial(WatchTable, enabled=False))
     """A file that has the table means it; one that has not keeps the host from looking."""
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-__all__ = ["Places", "default_socket", "log_file", "places", "state_file", "user_places"]
+__all__ = ["Places", "default_socket", "log_file", "overrides_file", "places", "state_file", "user_places"]
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +81,11 @@ def log_file(environ: Mapping[str, str], uid: int, socket: str) -> str:
 def state_file(environ: Mapping[str, str], uid: int, socket: str) -> str:
     """What outlives the daemon at `socket`, its own as the log file is."""
     return os.path.join(places(environ, uid).state, f"plugins{_suffix(environ, uid, socket)}.json")
+
+
+def overrides_file(environ: Mapping[str, str], uid: int, socket: str) -> str:
+    """What `config set` and plugins have changed under the daemon at `socket`."""
+    return os.path.join(places(environ, uid).state, f"overrides{_suffix(environ, uid, socket)}.toml")
 
 
 def _suffix(environ: Mapping[str, str], uid: int, socket: str) -> str:

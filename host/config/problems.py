@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FileProblem", "by_line", "dotted"]
+__all__ = ["FileProblem", "by_line", "dotted", "key_text"]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -50,12 +50,13 @@ def dotted(path: Sequence[str]) -> str:
         if part.startswith("["):
             text += part
         else:
-            text += f".{_written(part)}" if text else _written(part)
+            text += f".{key_text(part)}" if text else key_text(part)
     return text
 
 
-def _written(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+def key_text(key: str) -> str:
+    """One key as TOML has it, bare or quoted."""
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _on_one_line(text: str) -> str:

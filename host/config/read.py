@@ -18,7 +18,7 @@ from host.observability.regular import NotRegular, open_regular
 from protocol import units
 from protocol.contract import problems_of
 
-__all__ = ["FILE_LIMIT_BYTES", "Document", "parse_toml", "read_text", "read_toml"]
+__all__ = ["FILE_LIMIT_BYTES", "Document", "decode", "parse_toml", "read_text", "read_toml"]
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Document(msgspec.Struct, frozen=True):
 
     def problems(self, type: type[Any]) -> list[FileProblem]:
         """Everything that keeps the document from being a `type`."""
-        found = problems_of(self.value, type, decode_hook=_decode)
+        found = problems_of(self.value, type, decode_hook=decode)
         return [
             self.problem(each.path, each.reason, f"did you mean `{each.nearest}`?" if each.nearest else None)
             for each in found
@@ -61,7 +61,7 @@ class Document(msgspec.Struct, frozen=True):
 
     def read_as(self, type: type[T]) -> T:
         """The document as a `type`. Raises msgspec.ValidationError if it has `problems`."""
-        return msgspec.convert(self.value, type, dec_hook=_decode)
+        return msgspec.convert(self.value, type, dec_hook=decode)
 
 
 def read_toml(
@@ -131,7 +131,7 @@ def _syntax_problem(file: str, source: str, message: str) -> FileProblem:
     return FileProblem(file, int(place.group(1)), "", f"not TOML: {message} at column {place.group(2)}")
 
 
-def _decode(type: type, value: Any) -> Any:
+def decode(type: type, value: Any) -> Any:
     """Sizes and durations; a number too large to compute with is a problem like any other."""
     try:
         return units.decode_hook(type, value)

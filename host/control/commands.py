@@ -47,6 +47,16 @@ class Path(msgspec.Struct, kw_only=True):
     path: str
 
 
+class Prefix(msgspec.Struct, kw_only=True):
+    prefix: str = ""
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    set: dict[str, Any] = {}
+    unset: list[str] = []
+    dry_run: bool = False
+
+
 class Events(msgspec.Struct, kw_only=True):
     name: str | None = None
     lines: Annotated[int, msgspec.Meta(ge=0)] = 50
@@ -134,6 +144,9 @@ class Commands:
             "why": (Named, self.why),
             "reload": (Reload, lambda params: host.reload(dry_run=params.dry_run)),
             "add": (Path, self.add),
+            "config/show": (Prefix, self.show_config),
+            "config/set": (Changes, self.configure),
+            "config/schema": (Nothing, self.config_schema),
             "remove": (Named, lambda params: host.remove(params.name)),
         }
 
@@ -185,6 +198,16 @@ class Commands:
 
     async def add(self, params: Path) -> Any:
         return {"name": await self._host.add(params.path)}
+
+    async def show_config(self, params: Prefix) -> Any:
+        return self._host.configuration(params.prefix)
+
+    async def config_schema(self, params: Nothing) -> Any:
+        return self._host.configuration_schema()
+
+    async def configure(self, params: Changes) -> Any:
+        changes = params.set | dict.fromkeys(params.unset, msgspec.UNSET)
+        return await self._host.configure(changes, dry_run=params.dry_run)
 
     async def call(self, params: Call) -> Any:
         given: Any = params.params

@@ -13,16 +13,15 @@ import signal
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
 import msgspec
 
-from host.config.load import load_config
+from host.config.load import Layers, daemon_layers
 from host.config.model import HostTable
-from host.config.places import log_file, places, state_file
+from host.config.places import log_file, overrides_file, places, state_file
 from host.control import guardian, signals
 from host.control.commands import Commands
 from host.control.listening import Place
@@ -75,13 +74,14 @@ def run(options: Options) -> int:
         options = msgspec.structs.replace(options, socket=os.fsdecode(given.getsockname()))
     with ExitStack() as closing:
         closing.callback(notifier.close)
-        told = load_config(Path(options.config) if options.config is not None else None).host
+        layers = _layers(options)
+        told = layers.load().config.host
         is_guarded = told.guardian and guardian.is_possible()
         if is_guarded:
             guardian.stand_guard()  # we go on in a child of the process that was started
         log = LoguruSubscriber(
-            level=options.log_level or told.log_level,
-            format=options.log_format or told.log_format,
+            level=told.log_level,
+            format=told.log_format,
             file=log_file(os.environ, os.getuid(), options.socket),
         )
         closing.callback(log.close)
@@ -93,6 +93,7 @@ def run(options: Options) -> int:
             log.say("there can be no guardian: this system has no subreapers", level="warning")
         daemon = _Daemon(
             options,
+            layers,
             place,
             port,
             log,
@@ -111,6 +112,20 @@ def run(options: Options) -> int:
         return daemon.exit_code
 
 
+def _layers(options: Options) -> Layers:
+    """Everything that has a say in a daemon's configuration."""
+    said = {"log_level": options.log_level, "log_format": options.log_format}
+    flags = {key: value for key, value in said.items() if value is not None}
+    whose = os.environ, os.getuid()
+    return daemon_layers(
+        os.environ,
+        configuration=places(*whose).configuration,
+        config=options.config,
+        overrides=overrides_file(*whose, options.socket),
+        flags={"host": flags} if flags else {},
+    )
+
+
 def _port(told: HostTable) -> Port | None:
     """The port for monitoring, if one is configured. Raises DaemonRefused if it is taken."""
     if told.metrics_port is None:
@@ -124,6 +139,7 @@ class _Daemon:
     def __init__(
         self,
         options: Options,
+        layers: Layers,
         place: Place,
         port: Port | None,
         log: LoguruSubscriber,
@@ -143,7 +159,7 @@ class _Daemon:
         self._changed = anyio.Event()
         whose = os.environ, os.getuid()
         self._host = Host(
-            config=options.config,
+            config=layers,
             plugins=options.plugins,
             data_dir=places(*whose).data,
             cache_dir=places(*whose).cache,

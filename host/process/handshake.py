@@ -20,6 +20,7 @@ from protocol.lifecycle import (
     InitializeParams,
     InitializeResult,
     PluginIdentity,
+    StartParams,
 )
 
 
@@ -86,13 +87,16 @@ async def initialize(
 START = "lifecycle/start"
 
 
-async def start(link: Link, *, deadline: float, tells_progress: bool) -> None:
-    """Runs the author's start code. Raises what `Link.request` raises.
+async def start(
+    link: Link, *, deadline: float, tells_progress: bool, settings: dict[str, Any] | None = None
+) -> None:
+    """Runs the author's start code, with `settings` if they differ from those of `initialize`.
 
-    A plugin that tells of its progress is asked for it: `Link.extend` gives it more time meanwhile.
+    Raises what `Link.request` raises. A plugin that tells of its progress is asked for it: `Link.extend`
+    gives it more time meanwhile.
     """
     meta = Meta(progress=True) if tells_progress else None
-    await link.request(START, {}, deadline=deadline, meta=meta)
+    await link.request(START, StartParams(config=settings), deadline=deadline, meta=meta)
 
 
 def _check_identity(candidate: Candidate, result: InitializeResult) -> None:

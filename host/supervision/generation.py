@@ -12,6 +12,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import msgspec
@@ -32,6 +33,7 @@ from host.process.handshake import HandshakeRefused
 from host.process.launchers import CannotLaunch, LaunchSpec, launch_spec
 from host.process.link import Expired, Link, Lost
 from host.process.oom import oom_kills
+from host.process.secrets import SecretProblem, resolved
 from host.process.spawn import Child, spawn
 from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
@@ -54,6 +56,7 @@ from host.supervision.voice import OnLog, Voice
 from protocol.errors import Refusal, Refused, RpcError
 from protocol.events import Event, Notification
 from protocol.lifecycle import InitializeResult, PluginIdentity, ProgressParams, Provides
+from protocol.secrets import masked, secret_paths, secret_values
 from protocol.session import Session
 
 REAP_S = 5.0
@@ -109,6 +112,8 @@ class Generation:
         self.child: Child | None = None
         self.tree: Tree | None = None
         self.provides = Provides()
+        self.features: frozenset[str] = frozenset()
+        """What the plugin can do beyond the base protocol."""
         self.voice = Voice(on_log, around.driver.now, stats, self._ask)
         self.is_stuck = False
         """Whether it has been killed and cannot be reaped."""
@@ -149,7 +154,9 @@ class Generation:
     @property
     def stderr_tail(self) -> list[str]:
         """The last lines it wrote to stderr."""
-        return list(self._stderr.tail) if self._stderr is not None else []
+        if self._stderr is None:
+            return []
+        return [masked(line, self.voice.secrets) for line in self._stderr.tail]
 
     @property
     def controllers(self) -> tuple[str, ...]:
@@ -276,6 +283,7 @@ class Generation:
                 try:
                     result = await self._initialize(link, deadline)
                     self.provides = result.provides
+                    self.features = frozenset(result.features)
                     self._give_slot_back()  # its own start code is its own time
                     link.tells_deadlines = "deadline" in result.features
                     link.tells_traces = "trace" in result.features
@@ -284,7 +292,10 @@ class Generation:
                         link.nudge = self._nudge
                     doing = "finished starting"
                     tells_progress = "progress" in result.features
-                    await handshake.start(link, deadline=deadline, tells_progress=tells_progress)
+                    settings = await self._with_secrets()
+                    await handshake.start(
+                        link, deadline=deadline, tells_progress=tells_progress, settings=settings
+                    )
                     tasks.cancel_scope.cancel()
                     return None
                 except HandshakeRefused as refused:
@@ -297,6 +308,9 @@ class Generation:
                     )
                 except RpcError as error:
                     verdict = refused_to_start(error)
+                except SecretProblem as problem:
+                    text = f"configuration refused: {problem}"
+                    verdict = Verdict(becomes=machine.Unfit, kind="refused", text=text)
                 except Expired:
                     text = f"it had not {doing} after {self._start_deadline - self._began_at:.3g} s"
                     verdict = Verdict(kind="start-timeout", text=text)
@@ -389,6 +403,18 @@ class Generation:
         return await handshake.initialize(
             link, self._candidate, identity, self.policy.settings, deadline=deadline
         )
+
+    async def _with_secrets(self) -> dict[str, Any] | None:
+        """Its settings, if there are secrets among them; None if `initialize` has told it everything.
+
+        Raises SecretProblem.
+        """
+        schema = self.provides.config_schema
+        if schema is None or not secret_paths(schema) or "secrets" not in self.features:
+            return None
+        settings = await resolved(self.policy.settings, schema)
+        self.voice.secrets |= secret_values(settings, schema)
+        return settings if settings != self.policy.settings else None
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._stop_asked.wait()
@@ -522,6 +548,8 @@ class Generation:
         child = self.child
         calls = self.link.unanswered if self.link is not None else []
         self.worked_on = worked_on(calls)
+        verdict.text = masked(verdict.text, self.voice.secrets)
+        verdict.traceback = [masked(line, self.voice.secrets) for line in verdict.traceback]
         return event_of(
             verdict,
             generation=self.number,

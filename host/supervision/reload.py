@@ -36,6 +36,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it runs, or would if it could."""
     changed_file: str | None = None
     """A file of its code that is newer than its process."""
+    takes_settings: bool = False
+    """Whether it runs, and takes other settings while it does."""
 
 
 def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable, holds_at_once: HoldsAtOnce) -> Plan:
@@ -71,7 +73,8 @@ def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable, holds_at_on
     )
 
 
-def _why_restart(old: Here, new: Wanted, holds_at_once: HoldsAtOnce) -> str:
+def new_code(old: Here, new: Wanted) -> str:
+    """What makes it another plugin than the one that runs; "" if nothing does."""
     before, after = old.candidate, new.candidate
     if (before.file, before.manifest.plugin, before.manifest.run) != (
         after.file,
@@ -79,10 +82,17 @@ def _why_restart(old: Here, new: Wanted, holds_at_once: HoldsAtOnce) -> str:
         after.manifest.run,
     ):
         return "its manifest has changed"
-    if old.changed_file is not None:
-        return f"{old.changed_file} has changed"
+    return f"{old.changed_file} has changed" if old.changed_file is not None else ""
+
+
+def _why_restart(old: Here, new: Wanted, holds_at_once: HoldsAtOnce) -> str:
+    if why := new_code(old, new):
+        return why
     fields = [
-        field for field in AT_START if _text(getattr(old.policy, field)) != _text(getattr(new.policy, field))
+        field
+        for field in AT_START
+        if not same(getattr(old.policy, field), getattr(new.policy, field))
+        and not (field == "settings" and old.takes_settings)
     ]
     fields += [
         field
@@ -95,7 +105,8 @@ def _why_restart(old: Here, new: Wanted, holds_at_once: HoldsAtOnce) -> str:
 
 def _changed(old: PluginPolicy, new: PluginPolicy) -> list[str]:
     """Dotted keys whose values differ; of settings each key by itself, and never a value."""
-    keys = _keys(old, new, [field for field in POLICY_KEYS if getattr(old, field) != getattr(new, field)])
+    fields = [*POLICY_KEYS, "settings"]
+    keys = _keys(old, new, [field for field in fields if not same(getattr(old, field), getattr(new, field))])
     return keys + ["critical"] * (old.critical != new.critical)
 
 
@@ -106,11 +117,12 @@ def _keys(old: PluginPolicy, new: PluginPolicy, fields: Iterable[str]) -> list[s
         keys += [
             dotted(("settings", name))
             for name in sorted(names)
-            if _text(old.settings.get(name)) != _text(new.settings.get(name))
+            if not same(old.settings.get(name), new.settings.get(name))
         ]
     return keys
 
 
-def _text(value: object) -> bytes:
+def same(one: object, other: object) -> bool:
     """`1`, `1.0` and `true` are equal in Python, and not to a plugin."""
-    return msgspec.json.encode(value, order="deterministic")
+    first, second = (msgspec.json.encode(value, order="deterministic") for value in (one, other))
+    return first == second

@@ -5,19 +5,19 @@ Reads the configuration, the folders and the manifests; knows nothing of what ru
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from host.config.effective import PluginPolicy, effective, policy_problems
-from host.config.load import load_config
+from host.config.load import Configuration, Layers
 from host.config.model import HostConfig
 from host.config.problems import FileProblem
 from host.discovery.scan import scan
 from host.discovery.validate import Candidate, load_manifest
 from host.supervision.memory import Memory
+from host.supervision.overrides import Overrides
 from protocol.contract import nearest
 
 
@@ -40,27 +40,22 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 class Sources:
     """`folders` are those that the host was given, before any of the configuration's."""
 
-    def __init__(self, config_file: Path | None, folders: Sequence[Path], memory: Memory) -> None:
-        self._config_file = config_file
+    def __init__(self, layers: Layers, folders: Sequence[Path], memory: Memory) -> None:
+        self.overrides = Overrides(layers)
         self._folders = list(folders)
         self._memory = memory
 
-    def config(self) -> HostConfig:
-        """Raises ConfigError, with every problem."""
-        return load_config(self._config_file)
-
     def folders(self, config: HostConfig) -> list[Path]:
         """Where plugins are looked for, in order."""
-        if self._config_file is None:
-            return self._folders
-        return self._folders + [self._config_file.parent / folder for folder in config.host.plugins]
+        return self._folders + [Path(folder) for folder in config.host.plugins]
 
     def added(self) -> list[Path]:
         """The files of plugins that were added by hand."""
         return [Path(file) for file in self._memory.added.values()]
 
-    def look(self, config: HostConfig) -> Seen:
+    def look(self, told: Configuration) -> Seen:
         """Reads files, and so blocks. Never raises."""
+        config = told.config
         found = scan(self.folders(config))
         problems = list(found.problems)
         candidates = {candidate.name: candidate for candidate in found.candidates}
@@ -71,7 +66,7 @@ class Sources:
                     problems += loaded
                 else:
                     candidates[loaded.name] = loaded
-        problems += self._unknown_names(config, candidates)
+        problems += self._unknown_names(told, candidates)
         wanted: dict[str, Wanted] = {}
         for name in [name for name in candidates if name not in self._memory.removed]:
             judged = self.judge(candidates[name], config)
@@ -91,14 +86,17 @@ class Sources:
             return [FileProblem(candidate.file, None, "restart", text, None) for text in wrong]
         return Wanted(candidate=candidate, policy=policy)
 
-    def _unknown_names(self, config: HostConfig, known: Mapping[str, object]) -> list[FileProblem]:
+    def _unknown_names(self, told: Configuration, known: Mapping[str, object]) -> list[FileProblem]:
         """The configuration may speak of plugins that are not here: a slip, or one that is added later."""
-        file = os.fspath(self._config_file) if self._config_file is not None else ""
         problems = []
-        for name in config.plugins:
+        for name in told.config.plugins:
             if name not in known:
                 close = nearest(name, known)
                 hint = f"did you mean `{close}`?" if close else None
                 where = f"plugins.{name}"
-                problems.append(FileProblem(file, None, where, "there is no plugin of this name", hint))
+                origin = told.origin(("plugins", name))
+                file = origin.file or origin.layer
+                problems.append(
+                    FileProblem(file, origin.line, where, "there is no plugin of this name", hint)
+                )
         return problems

@@ -107,6 +107,11 @@ class Supervisor:
         return self._generation
 
     @property
+    def takes_settings(self) -> bool:
+        """Whether it serves, and takes other settings while it does."""
+        return self.link is not None and "config" in self._generation.features  # type: ignore[union-attr]
+
+    @property
     def spawned_at(self) -> float | None:
         """When its last process was started, Unix time; None if it had none."""
         child = self._generation.child if self._generation is not None else None

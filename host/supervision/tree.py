@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -19,6 +20,8 @@ import msgspec
 
 from host import errors
 from host.config.effective import effective
+from host.config.lines import KeyPath
+from host.config.load import Configuration, Layers
 from host.config.model import HostConfig
 from host.config.problems import FileProblem
 from host.discovery.validate import Candidate, load_manifest
@@ -28,11 +31,13 @@ from host.process.rlimits import holds_at_once
 from host.supervision.generation import Generation, Surroundings
 from host.supervision.known import Known
 from host.supervision.memory import Memory, Quarantine, first_life
+from host.supervision.overrides import hidden
 from host.supervision.plan import Plan
 from host.supervision.reload import Here, plan
 from host.supervision.remains import Remains
 from host.supervision.requirements import Requirements, stop_plan
 from host.supervision.scope import Scope
+from host.supervision.settings import Change
 from host.supervision.sources import Seen, Sources, Wanted
 from host.supervision.states import State
 from host.supervision.supervisor import Supervisor
@@ -46,13 +51,23 @@ INTRODUCTION_S = 5.0
 LOOKS = 3
 
 
+class _Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """The plugins that are here against one look at everything."""
+
+    made: Plan
+    seen: Seen
+    provided: dict[str, Provides]
+    """What is known of those that do not run."""
+    here: dict[str, Here]
+
+
 class SupervisorTree:
     """`plugins` is the table by name; everybody else reads it, and only the tree changes it."""
 
     def __init__(
         self,
-        config: HostConfig,
-        config_file: Path | None,
+        told: Configuration,
+        layers: Layers,
         folders: Sequence[Path],
         around: Surroundings,
         bus: Bus,
@@ -66,8 +81,9 @@ class SupervisorTree:
         self.memory = Memory(memory_file, lambda problem: self._note([problem]))
         self.requirements = Requirements(self.plugins, self._note_cycle)
         self._known = known
-        self._sources = Sources(config_file, folders, self.memory)
-        self._config = config
+        self._sources = Sources(layers, folders, self.memory)
+        self.told = told
+        """The configuration, and who says what of it."""
         self._around = around
         self._bus = bus
         self._remains = Remains(
@@ -78,6 +94,10 @@ class SupervisorTree:
         self._leaving = anyio.Event()
         self._is_leaving = False
         self._tasks: anyio.abc.TaskGroup | None = None
+
+    @property
+    def _config(self) -> HostConfig:
+        return self.told.config
 
     # -- in and out ------------------------------------------------------------------------------
 
@@ -99,7 +119,7 @@ class SupervisorTree:
         self._tasks.start_soon(self.memory.run)
         await self._remains.begin()
         self._tasks.start_soon(self._remains.run)
-        seen = self._sources.look(self._config)
+        seen = self._sources.look(self.told)
         self._note(seen.problems)
         everybody = [wanted.candidate for wanted in seen.wanted.values()]
         provided = await anyio.to_thread.run_sync(self._what_is_known, everybody)
@@ -198,19 +218,64 @@ class SupervisorTree:
             ConfigError: with every problem; nothing was changed.
         """
         async with self._reloading:
-            config = self._sources.config()
-            everything = Scope()
-            made, seen, provided = await self._compared(config, everything)
-            if config.extension_points != self._config.extension_points:
-                made.needs_new_host.append("extension_points")
-            if dry_run:
-                return made
-            self._config = config
-            self._watching.configure(config)
-            async with anyio.create_task_group() as starting:
-                await self._apply(made, seen, provided, starting)
-            self._renew_problems(seen, everything)
-            return msgspec.structs.replace(made, applied=True)
+            told = await anyio.to_thread.run_sync(self._sources.overrides.told)
+            return await self._make_so(told, dry_run=dry_run)
+
+    async def configure(self, changes: Mapping[KeyPath, Any], *, dry_run: bool = False) -> Plan:
+        """Sets keys of the overrides, or with UNSET removes them; then as `reload`.
+
+        The configuration has to be right as a whole, and every plugin whose settings change has to take
+        them; only then are the overrides written.
+
+        Raises:
+            ConfigError: with every problem; nothing was changed.
+        """
+        try:
+            return await self._configure(changes, dry_run=dry_run)
+        except errors.ConfigError as wrong:  # which is not in a file yet
+            there = f"{self._sources.overrides.name}: "
+            lines = [line.removeprefix(there) for line in wrong.data]
+            raise errors.ConfigError(lines, hint="nothing was changed") from None
+
+    async def _configure(self, changes: Mapping[KeyPath, Any], *, dry_run: bool) -> Plan:
+        async with self._reloading:
+            overrides = self._sources.overrides
+            document = await anyio.to_thread.run_sync(overrides.changed, changes, self.told)
+            told = await anyio.to_thread.run_sync(overrides.told, document)
+            made = await self._make_so(told, document, dry_run=dry_run)
+            made.problems.extend(hidden(told, changes))
+            return made
+
+    async def _make_so(
+        self, told: Configuration, overrides: dict[str, Any] | None = None, *, dry_run: bool
+    ) -> Plan:
+        """`overrides` are written before anything else happens."""
+        everything = Scope()
+        found = await self._compared(told, everything)
+        made, seen = found.made, found.seen
+        if told.config.extension_points != self._config.extension_points:
+            made.needs_new_host.append("extension_points")
+        change = Change(told, found.here, seen)
+        if overrides is not None:  # what is wrong in a file by now is not the fault of this change
+            before = await anyio.to_thread.run_sync(self._sources.look, self.told)
+            known = set(map(str, before.problems))
+            change.problems += [problem for problem in seen.problems if str(problem) not in known]
+        await change.check(self.plugins, self._around.driver.now())
+        if change.problems:
+            raise errors.ConfigError(change.problems)
+        if dry_run:
+            return made
+        with anyio.CancelScope(shield=True):  # what is written holds, whoever has stopped waiting for it
+            if overrides is not None:
+                await anyio.to_thread.run_sync(self._sources.overrides.keep, overrides)
+        self.told = told
+        self._watching.configure(told.config)
+        async with anyio.create_task_group() as starting:
+            for supervisor in change.announce():
+                starting.start_soon(supervisor.restart, "its settings have changed")
+            await self._apply(made, seen, found.provided, starting)
+        self._renew_problems(seen, everything)
+        return msgspec.structs.replace(made, applied=True)
 
     async def follow(self, scope: Scope) -> None:
         """Makes so what has changed within `scope`, without reading the configuration again.
@@ -219,10 +284,10 @@ class SupervisorTree:
         """
         assert self._tasks is not None
         async with self._reloading:
-            made, seen, provided = await self._compared(self._config, scope)
+            found = await self._compared(self.told, scope)
             if not self._is_leaving:
-                await self._apply(*scope.allowed(made, seen), provided, self._tasks)
-                self._renew_problems(seen, scope)
+                await self._apply(*scope.allowed(found.made, found.seen), found.provided, self._tasks)
+                self._renew_problems(found.seen, scope)
 
     def switch(self, supervisor: Supervisor, *, enabled: bool) -> None:
         """Takes an operator's word, which is remembered while the configuration says otherwise."""
@@ -257,11 +322,11 @@ class SupervisorTree:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    async def _compared(self, config: HostConfig, scope: Scope) -> tuple[Plan, Seen, dict[str, Provides]]:
+    async def _compared(self, told: Configuration, scope: Scope) -> _Compared:
         """Looks again if somebody has said a word about a plugin meanwhile: the last word counts."""
         for _ in range(LOOKS):
             words = self._words()
-            found = await anyio.to_thread.run_sync(self._compare, config, scope)
+            found = await anyio.to_thread.run_sync(self._compare, told, scope)
             if self._words() == words:
                 break
         return found
@@ -269,15 +334,17 @@ class SupervisorTree:
     def _words(self) -> dict[str, tuple[bool, bool]]:
         return {name: (each.life.is_wanted, each.policy.enabled) for name, each in self.plugins.items()}
 
-    def _compare(self, config: HostConfig, scope: Scope) -> tuple[Plan, Seen, dict[str, Provides]]:
-        """What would change, what was seen, and what is known of it. Looks at files, and so blocks."""
-        seen = scope.narrow(self._sources.look(config))
+    def _compare(self, told: Configuration, scope: Scope) -> _Compared:
+        """What would change, what was seen, and against what. Looks at files, and so blocks."""
+        seen = scope.narrow(self._sources.look(told))
         here = {
             name: Here(
                 candidate=supervisor.candidate,
                 policy=supervisor.policy,
                 is_wanted=supervisor.life.is_wanted,
                 changed_file=scope.changed_file(supervisor.candidate, supervisor.spawned_at),
+                # A change of the manifest is nobody's decision about a running plugin: it restarts.
+                takes_settings=told is not self.told and supervisor.takes_settings,
             )
             for name, supervisor in list(self.plugins.items())
             if scope.has(supervisor.candidate.file)
@@ -288,7 +355,7 @@ class SupervisorTree:
             if name not in self.plugins or self.plugins[name].is_asleep
         ]
         made = plan(here, seen, before=self._config.host, holds_at_once=holds_at_once)
-        return made, seen, self._what_is_known(asked)
+        return _Compared(made=made, seen=seen, provided=self._what_is_known(asked), here=here)
 
     async def _apply(
         self, made: Plan, seen: Seen, provided: Mapping[str, Provides], starting: anyio.abc.TaskGroup

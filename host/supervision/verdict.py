@@ -58,6 +58,9 @@ def refused_to_start(error: RpcError) -> Verdict | None:
     data = error.data if isinstance(error.data, dict) else {}
     if data.get("type") == "SystemExit":
         return None
+    if error.code == ErrorCode.INVALID_PARAMS:  # its settings: nothing changes by trying again
+        text = f"configuration refused: {error.message}"
+        return Verdict(becomes=machine.Unfit, kind="refused", text=text)
     if error.code != ErrorCode.NOT_READY:
         found = missing_module(error.message)
         return Verdict(

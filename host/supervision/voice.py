@@ -17,6 +17,7 @@ from host.process.stderr import printable
 from protocol.errors import FAULT_MEANING
 from protocol.events import Cancelled, Ended, Event, Notification, Request, Strayed
 from protocol.lifecycle import LogRecord, StatusText
+from protocol.secrets import masked
 
 RATE_PER_S = 200
 BURST = 1000
@@ -42,6 +43,8 @@ class Voice:
         self.fault = ""
         """Why the connection broke, if it was the plugin's doing."""
         self.broken = anyio.Event()
+        self.secrets: set[str] = set()
+        """What it has been told and must not repeat where others read it."""
         self._on_log = on_log
         self._on_ask = on_ask
         self._now = now
@@ -80,7 +83,7 @@ class Voice:
                 self._log("log", record.level, printable(record.message.encode(errors="replace")), record)
             elif event.method == "status/text":
                 text = msgspec.json.decode(event.params, type=StatusText).text
-                self.note = one_line(text)[:MAX_NOTE]
+                self.note = one_line(masked(text, self.secrets))[:MAX_NOTE]
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # a malformed notification is nobody's business
 
@@ -96,7 +99,20 @@ class Voice:
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             self._on_log(source, "warning", f"({dropped} records were dropped: too many at once)", None)
+        if self.secrets:
+            message = masked(message, self.secrets)
+            record = None if record is None else self._masked(record)
         self._on_log(source, level, message, record)
+
+    def _masked(self, record: LogRecord) -> LogRecord:
+        whole = msgspec.json.encode(record.fields).decode()
+        if (text := masked(whole, self.secrets)) == whole:
+            return record
+        try:
+            fields = msgspec.json.decode(text)
+        except msgspec.DecodeError:  # a secret that looks like JSON itself
+            fields = {}
+        return msgspec.structs.replace(record, fields=fields)
 
 
 def one_line(text: str) -> str:
