@@ -93,7 +93,7 @@ async def test_row_36_a_flood_of_stderr_from_four_costs_the_host_little(tmp_path
         for flood in floods:
             assert await fought.call(flood.name, "echo", n=1) == {"n": 1}
             assert len(fought.status(flood.name).stderr_tail) <= 100
-        assert loud - quiet <= (0.10 if STRICT else 0.40)
+        assert loud - quiet <= (0.10 if STRICT else 0.20)
 
 
 async def share_of_a_core(seconds: float) -> float:
