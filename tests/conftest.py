@@ -3,9 +3,14 @@
 What hosts remember of plugins is each test's own.
 """
 
+import signal
 from pathlib import Path
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background of a shell: what a test starts would inherit that, and Ctrl-C be no test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -296,7 +296,7 @@ async def test_nothing_that_a_plugin_asks_hurts_the_host(tmp_path: Path) -> None
         ask(5, [1, 2])
         ask(6, asked | {"params": 3})
         ask(7, asked | {"params": [1]})
-        ask(8, asked | {"method": "wait"}, {"timeout_ms": -5})
+        ask(8, {"plugin": "callee", "method": "wait"}, {"timeout_ms": -5})
         ask(9, asked, {"timeout_ms": 10**18})
         ask(10, {}, None, "host/")
         ask(11, {}, None, "plugin/none")
