@@ -167,6 +167,7 @@ class RemoteError(OutboardError):
         self.remote_name = remote_name
 
     def as_dict(self) -> dict[str, Any]:
+        """Of any error, and the plugin's own code with its name."""
         return super().as_dict() | {"remote_code": self.remote_code, "remote_name": self.remote_name}
 
 

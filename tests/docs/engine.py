@@ -10,6 +10,8 @@
 | `http`    | is one frame as it stands in the stream, header and all                                  |
 | `text`    | is for people                                                                            |
 
+`python signature` is how something is called, and does not run.
+
 A first line like `# plugins/shout/main.py` also writes the block to that file. In what is printed `...`
 stands for anything in a line, and alone in a line for any lines. A `$ ` line that ends in `&` has begun
 once it says `ready:`. Blocks of one page share a folder, a shell and a conversation, and run in order.
@@ -51,7 +53,7 @@ class Block(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        return "norun" not in self.words and self.words[0] not in ("text", "mermaid")
+        return not {"norun", "signature", "text", "mermaid"}.intersection(self.words)
 
 
 def blocks_of(page: Path) -> list[Block]:

@@ -20,7 +20,7 @@ from host.supervision.states import State
 from protocol.errors import ErrorCode, Fault
 from protocol.manifest import Manifest
 from protocol.methods import METHODS
-from tests.docs import write_states
+from tests.docs import write_api, write_states
 from tests.docs.engine import ROOT
 from tests.docs.write_schema import FILE, text
 
@@ -71,6 +71,15 @@ def test_the_manifest_page_lists_every_key_of_outboard_toml() -> None:
 
 def test_the_schema_file_is_current() -> None:
     assert FILE.read_text(encoding="utf-8") == text(), "run: python -m tests.docs.write_schema"
+
+
+def test_the_pages_of_the_api_are_what_the_docstrings_say() -> None:
+    for file, text_ in write_api.pages().items():
+        assert file.read_text(encoding="utf-8") == text_, "run: python -m tests.docs.write_api"
+
+
+def test_everything_that_is_public_says_what_it_is() -> None:
+    assert write_api.undocumented() == []
 
 
 def test_the_page_of_states_is_what_the_machine_has() -> None:
