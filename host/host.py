@@ -48,12 +48,12 @@ from host.routing.hooks import Hooks
 from host.routing.host_calls import HostCalls
 from host.routing.router import Router
 from host.routing.services import Services
-from host.supervision.generation import Surroundings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
 from host.supervision.plan import Plan
 from host.supervision.report import explain, report
 from host.supervision.states import SERVING, State
+from host.supervision.surroundings import Surroundings
 from host.supervision.tree import SupervisorTree
 from host.supervision.usage import UsageWatch
 from protocol.lifecycle import MethodInfo
@@ -405,7 +405,7 @@ class Host:
 
     def methods_of(self, plugin: str) -> list[MethodInfo]:
         """What a plugin says of its methods; nothing before it has run once. Raises PluginNotFound."""
-        return self._entered.known(plugin).provides.methods
+        return self._entered.known(plugin).offer.provides.methods
 
     @property
     def hooks(self) -> Hooks:
@@ -429,7 +429,7 @@ class Host:
                 manifest=plugin.candidate.manifest,
                 file=plugin.candidate.file,
                 policy=plugin.policy,
-                schema=plugin.provides.config_schema,
+                schema=plugin.offer.provides.config_schema,
             )
             for name, plugin in self._entered.plugins.items()
         }

@@ -23,7 +23,7 @@ from host.config.effective import PluginPolicy
 from host.config.problems import FileProblem
 from host.observability.causes import Cause
 from host.observability.regular import open_regular
-from host.supervision.machine import Life
+from host.supervision.life import Life
 from host.supervision.states import State
 
 SAVE_S = 5.0

@@ -28,7 +28,7 @@ from host.discovery.validate import Candidate, load_manifest
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.process.rlimits import holds_at_once
-from host.supervision.generation import Generation, Surroundings
+from host.supervision.generation import Generation
 from host.supervision.known import Known
 from host.supervision.memory import Memory, Quarantine, first_life
 from host.supervision.overrides import hidden
@@ -41,6 +41,7 @@ from host.supervision.settings import Change
 from host.supervision.sources import Seen, Sources, Wanted
 from host.supervision.states import State
 from host.supervision.supervisor import Supervisor
+from host.supervision.surroundings import Surroundings
 from host.supervision.watching import Watching
 from protocol.lifecycle import Provides
 
@@ -312,13 +313,13 @@ class SupervisorTree:
         return [
             each
             for each in generations
-            if each is not None and each.child is not None and each.child.exit is None
+            if each is not None and each.process is not None and each.process.is_alive
         ]
 
     @property
     def pids(self) -> list[int]:
         """Of the plugins' own processes that are there."""
-        return [each.child.pid for each in self.generations if each.child is not None]
+        return [each.process.pid for each in self.generations if each.process is not None]
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -437,7 +438,7 @@ class SupervisorTree:
         spawned_at = supervisor.spawned_at
         if self._known is None or self._tasks is None or spawned_at is None:
             return
-        keep = partial(self._known.keep, supervisor.candidate, supervisor.provides, spawned_at)
+        keep = partial(self._known.keep, supervisor.candidate, supervisor.offer.provides, spawned_at)
         self._tasks.start_soon(anyio.to_thread.run_sync, keep)
 
     def _tell_dependants(self, event: HostEvent) -> None:
