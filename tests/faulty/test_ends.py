@@ -106,7 +106,7 @@ async def test_an_end_right_after_the_handshake_is_a_failed_start_and_no_more(tm
         def be_late(event: object) -> None:
             """The host is so busy that it finds the reply and the death of the plugin at once."""
             if getattr(event, "message", "") == "about to end":
-                process = stage.host._entered.plugins["victim"].process
+                process = stage.host._tree.plugins["victim"].process
                 assert process is not None
                 os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
