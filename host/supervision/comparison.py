@@ -9,7 +9,7 @@ import msgspec
 from host.config.load import Configuration
 from host.process.rlimits import holds_at_once
 from host.supervision.plan import Plan
-from host.supervision.reload import Here, plan
+from host.supervision.planning import Here, plan
 from host.supervision.roster import Roster
 from host.supervision.scope import Scope
 from host.supervision.sources import Seen, Sources

@@ -18,7 +18,7 @@ from host.config.problems import FileProblem, dotted
 from host.config.schemas import settings_problems
 from host.process.link import Expired, Link, Lost
 from host.process.secrets import SecretProblem, resolved
-from host.supervision.reload import Here, new_code, same
+from host.supervision.planning import Here, new_code, same
 from host.supervision.sources import Seen, Wanted
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
