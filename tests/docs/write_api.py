@@ -89,7 +89,8 @@ def _signature(thing: griffe.Object) -> str:
         begin, end = f"{word}{thing.name}(", f") -> {thing.returns}"
     else:
         value = thing.value if isinstance(thing, griffe.Attribute) else None
-        lines, begin, end = [], f"{thing.name} = " + "\n    | ".join(str(value).strip().split(" | ")), ""
+        one_a_line = "\n    | ".join(str(value).strip().split(" | "))
+        return f"```python signature\n{thing.name} = {one_a_line}\n```"
     whole = begin + ", ".join(lines) + end
     if len(whole) > 96:
         whole = begin + "\n" + "".join(f"    {line},\n" for line in lines) + end
