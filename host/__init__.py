@@ -40,13 +40,30 @@ if TYPE_CHECKING:
         UnknownKey,
     )
     from host.host import Host
+    from host.observability.causes import Cause
+    from host.observability.events import (
+        CallFailed,
+        CallReplayed,
+        HostEvent,
+        PluginLogged,
+        PluginProblem,
+        PluginsChanged,
+        ProcessesLeaked,
+        ProcessesSwept,
+        StateChanged,
+    )
+    from host.observability.snapshot import HostStatus, PluginStatus, Status, Why
     from host.routing.dispatch import HookOutcome, HookResult
     from host.routing.extension_points import ExtensionPoint
+    from host.supervision.plan import Plan
 
 __all__ = [
     "BlockingHost",
     "CallCancelled",
     "CallCycle",
+    "CallFailed",
+    "CallReplayed",
+    "Cause",
     "ConfigError",
     "ContractError",
     "DaemonError",
@@ -58,32 +75,61 @@ __all__ = [
     "HookRefused",
     "HookResult",
     "Host",
+    "HostEvent",
     "HostMisuse",
+    "HostStatus",
     "ManifestError",
     "MethodNotFound",
     "NotSerializable",
     "OutboardError",
     "PayloadTooLarge",
     "PermissionDenied",
+    "Plan",
     "PluginBusy",
     "PluginCrashed",
     "PluginDisabled",
     "PluginExists",
+    "PluginLogged",
     "PluginNotFound",
+    "PluginProblem",
     "PluginQuarantined",
+    "PluginStatus",
     "PluginUnavailable",
+    "PluginsChanged",
     "PoisonCall",
+    "ProcessesLeaked",
+    "ProcessesSwept",
     "RemoteError",
+    "StateChanged",
+    "Status",
     "UnknownExtensionPoint",
     "UnknownKey",
+    "Why",
 ]
 
 _ELSEWHERE = {
     "BlockingHost": "host.blocking",
+    "Cause": "host.observability.causes",
     "ExtensionPoint": "host.routing.extension_points",
     "HookOutcome": "host.routing.dispatch",
     "HookResult": "host.routing.dispatch",
     "Host": "host.host",
+    "Plan": "host.supervision.plan",
+    **dict.fromkeys(
+        (
+            "CallFailed",
+            "CallReplayed",
+            "HostEvent",
+            "PluginLogged",
+            "PluginProblem",
+            "PluginsChanged",
+            "ProcessesLeaked",
+            "ProcessesSwept",
+            "StateChanged",
+        ),
+        "host.observability.events",
+    ),
+    **dict.fromkeys(("HostStatus", "PluginStatus", "Status", "Why"), "host.observability.snapshot"),
 }
 
 

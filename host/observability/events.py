@@ -128,3 +128,4 @@ HostEvent = (
     | ProcessesSwept
     | ProcessesLeaked
 )
+"""Any of them: what a subscriber of `Host.on_event` is called with."""

@@ -50,6 +50,8 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One plugin: null is what cannot be known now."""
+
     name: str
     version: str
     description: str
@@ -88,6 +90,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The host itself."""
+
     pid: int
     version: str
     uptime_s: float
@@ -142,6 +146,8 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The host and its plugins at one moment."""
+
     schema: int = 1
     host: HostStatus
     plugins: list[PluginStatus]

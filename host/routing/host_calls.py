@@ -204,7 +204,7 @@ class HostCalls:
         if asked.plugin != errand.plugin:
             self._check_permission(errand.plugin, "plugins", asked.plugin)
         supervisor = self._plugins.get(asked.plugin)
-        own = supervisor.timeouts if supervisor is not None else {}
+        own = supervisor.offer.timeouts if supervisor is not None else {}
         timeout = errand.time_left(own.get(asked.method, DEFAULT_TIMEOUT_S))
         return await self._within_bounds(
             errand, asked.plugin, lambda: self._router.call(asked.plugin, asked.method, asked.params, timeout)

@@ -107,7 +107,7 @@ def make_lineup(point: Point, supervisors: Iterable[Supervisor]) -> Lineup:
 
 def hooks_of(supervisor: Supervisor) -> list[HookInfo]:
     """What it has said that it implements, the last time it ran."""
-    return supervisor.provides.hooks[:MAX_HOOKS]
+    return supervisor.offer.provides.hooks[:MAX_HOOKS]
 
 
 def circular(circle: str) -> str:

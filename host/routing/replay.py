@@ -14,7 +14,7 @@ import anyio
 
 from host.process.fingerprint import Fingerprint
 from host.process.link import Expired, Lost
-from host.supervision.machine import Life
+from host.supervision.life import Life
 from host.supervision.states import SERVING, SETTLED, State
 from host.supervision.supervisor import Supervisor
 
@@ -27,7 +27,7 @@ MOST_WAITING = 192
 
 def may_be_repeated(supervisor: Supervisor, method: str, lost: Lost) -> bool:
     """As far as the call itself goes."""
-    return not lost.was_sent or method in supervisor.idempotent
+    return not lost.was_sent or method in supervisor.offer.idempotent
 
 
 class Patience:

@@ -63,7 +63,7 @@ class Router:
         if belongs_to_protocol(method):
             raise _not_callable(plugin, method)
         if isinstance(timeout, EllipsisType):
-            timeout = supervisor.timeouts.get(method, DEFAULT_TIMEOUT_S)
+            timeout = supervisor.offer.timeouts.get(method, DEFAULT_TIMEOUT_S)
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
             hint = "seconds, or None for no limit"
             raise errors.HostMisuse(f"{timeout!r} is no timeout", hint=hint, plugin=plugin, method=method)
@@ -120,7 +120,7 @@ class Router:
                         stats.replayed += 1
                         self._tell_replay(supervisor, link, method, lost, lost_at, traceparent)
                 except Refused as refused:  # perhaps because nobody has noticed yet that it has ended
-                    if refused.reason is not Refusal.CLOSED or method not in supervisor.idempotent:
+                    if refused.reason is not Refusal.CLOSED or method not in supervisor.offer.idempotent:
                         raise
                     if not await self._patience.outlast(supervisor, link.generation, deadline):
                         raise
@@ -159,10 +159,10 @@ class Router:
         life = supervisor.life
         verdict = admit(
             life,
-            idempotent=method in supervisor.idempotent,
+            idempotent=method in supervisor.offer.idempotent,
             lazy=supervisor.policy.start_mode == "lazy",
         )
-        if verdict is Verdict.WAIT and method in supervisor.idempotent:
+        if verdict is Verdict.WAIT and method in supervisor.offer.idempotent:
             # Also if this start fails: the next one will do as well.
             before = life.generation - (life.state is State.STARTING)
             await self._patience.outlast(supervisor, before, deadline)
@@ -213,14 +213,14 @@ class Router:
             "call_id": f"{generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
         }
         if isinstance(problem, RpcError):
-            return _remote(problem, where, [method.name for method in supervisor.provides.methods])
+            return _remote(problem, where, [method.name for method in supervisor.offer.provides.methods])
         if isinstance(problem, Expired):
             hint = "give it more time with a longer timeout, or see what it does in its log"
             return errors.DeadlineExceeded(f"no answer within {timeout:g} s", hint=hint, **where)
         if isinstance(problem, Refused):
             return self._refused(problem, supervisor, method, where)
         hint = f"outboard status {supervisor.name} says what becomes of it"
-        if not (method in supervisor.idempotent or belongs_to_protocol(method)):
+        if not (method in supervisor.offer.idempotent or belongs_to_protocol(method)):
             hint += "; a method that may be called twice can be declared idempotent, and is then called again"
         data = {"incident": getattr(problem, "incident", ""), "cause": str(problem)}
         return errors.PluginCrashed(str(problem), hint=hint, data=data, **where)

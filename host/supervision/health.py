@@ -11,11 +11,14 @@ from collections.abc import Callable
 import anyio
 
 from host.config.effective import PluginPolicy
+from host.observability.metrics import PluginStats
 from host.process.driver import Driver
 from host.process.link import Expired, Link, Lost
-from host.supervision import machine
+from host.supervision.life_events import LifeEvent
+from host.supervision.verdict import Verdict
 from host.supervision.vitals import Blocked, Reading, Vitals, look_again_s
 from protocol.errors import Refused, RpcError
+from protocol.lifecycle import Provides
 
 LOOK_S = 1.0
 PING = "lifecycle/ping"
@@ -79,7 +82,7 @@ async def wait_unresponsive(
 async def wait_blocked(
     vitals: Vitals,
     read: Callable[[], Reading],
-    post: Callable[[machine.Event], None],
+    post: Callable[[LifeEvent], None],
     driver: Driver,
     policy: Callable[[], PluginPolicy],
 ) -> str:
@@ -97,6 +100,41 @@ async def wait_blocked(
             if isinstance(finding, Blocked):
                 return finding.reason
             post(finding)
+
+
+async def wait_hung(
+    link: Link,
+    generation: int,
+    provides: Provides,
+    stats: PluginStats,
+    post: Callable[[LifeEvent], None],
+    driver: Driver,
+    policy: Callable[[], PluginPolicy],
+) -> Verdict:
+    """Returns why it has to be killed: it does not answer, or gets nothing done. Runs until then."""
+    hangs: list[Verdict] = []
+    pulse = Pulse()
+
+    def read() -> Reading:
+        return reading(link, pulse, dropped=stats.dropped_records)
+
+    idempotent = {method.name for method in provides.methods if method.idempotent}
+    vitals = Vitals(generation, idempotent, read(), now=driver.now())
+    async with anyio.create_task_group() as tasks:
+
+        async def until_unresponsive() -> None:
+            reason = await wait_unresponsive(link, driver, policy, pulse)
+            hangs.append(Verdict(kind="unresponsive", text=reason))
+            tasks.cancel_scope.cancel()
+
+        async def until_blocked() -> None:
+            reason = await wait_blocked(vitals, read, post, driver, policy)
+            hangs.append(Verdict(kind="blocked", text=reason))
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(until_unresponsive)
+        tasks.start_soon(until_blocked)
+    return hangs[0]
 
 
 def reading(link: Link, pulse: Pulse, *, dropped: int) -> Reading:

@@ -11,7 +11,7 @@ import glob
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,8 +22,9 @@ import msgspec
 from host.config.effective import PluginPolicy
 from host.config.problems import FileProblem
 from host.observability.causes import Cause
+from host.observability.events import StateChanged
 from host.observability.regular import open_regular
-from host.supervision.machine import Life
+from host.supervision.life import Life
 from host.supervision.states import State
 
 SAVE_S = 5.0
@@ -124,6 +125,22 @@ class Memory:
             self._plugins[name] = after
         self._version += 1
         self._changed.set()
+
+    def note_life(self, changed: StateChanged, life: Life, causes: Iterable[Cause], *, now: float) -> None:
+        """What of a change of state holds for the next host. `life` is what it led to."""
+        if changed.state == State.QUARANTINED:
+            quarantine = Quarantine(
+                reason=life.reason,
+                since=changed.at,
+                next_probe_at=changed.at + ((life.next_start_at or now) - now),
+                probes=life.probes,
+                causes=list(causes),
+            )
+            self.note(changed.plugin, quarantine=quarantine)
+        elif changed.state in (State.RUNNING, State.STOPPED, State.DISABLED) or (
+            changed.previous == State.QUARANTINED and not life.is_probe
+        ):
+            self.note(changed.plugin, quarantine=None)
 
     async def saved(self) -> None:
         """Returns once everything noted so far is on the disk, or the disk has had its time."""

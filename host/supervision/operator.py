@@ -25,7 +25,7 @@ class Operator:
 
     async def stop(self, name: str) -> None:
         """Stops a plugin, and before it those that require it; it stays stopped, and they wait."""
-        supervisor = self._tree.known(name)
+        supervisor = self._tree.roster.named(name)
         async with self._tree.requirements.stood_down(name):
             await supervisor.stop("stopped by an operator")
 
@@ -56,7 +56,7 @@ class Operator:
         Raises:
             PluginUnavailable.
         """
-        supervisor = self._tree.known(name)
+        supervisor = self._tree.roster.named(name)
         if supervisor.policy.enabled:
             return False
         self._tree.switch(supervisor, enabled=True)
@@ -68,7 +68,7 @@ class Operator:
 
     async def disable(self, name: str) -> bool:
         """Keeps a plugin from running, under hosts to come too; False if it was disabled already."""
-        supervisor = self._tree.known(name)
+        supervisor = self._tree.roster.named(name)
         was_enabled = supervisor.policy.enabled
         self._tree.switch(supervisor, enabled=False)
         async with self._tree.requirements.stood_down(name):
@@ -77,7 +77,7 @@ class Operator:
         return was_enabled
 
     def _enabled(self, name: str) -> Supervisor:
-        supervisor = self._tree.known(name)
+        supervisor = self._tree.roster.named(name)
         if supervisor.life.state is State.DISABLED:
             reason = supervisor.life.reason
             raise errors.PluginDisabled(reason, hint=f"outboard enable {name}", plugin=name)

@@ -94,9 +94,8 @@ class Remains:
                 pass  # then it looks for what it does not find
 
     def _living(self) -> list[Tree]:
-        generations = [supervisor.generation for supervisor in self._plugins.values()]
-        alive = [each for each in generations if each is not None and each.is_alive]
-        return [each.tree for each in alive if each.tree is not None]
+        processes = [supervisor.process for supervisor in self._plugins.values()]
+        return [each.tree for each in processes if each is not None and each.is_alive]
 
     async def _write(self, processes: set[Process]) -> None:
         me = look(os.getpid())

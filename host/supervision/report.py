@@ -7,8 +7,8 @@ import time
 
 from host.observability.causes import Cause
 from host.observability.snapshot import Calls, Changed, LastExit, LatencyMs, PluginStatus, Why
+from host.supervision.life import PROBATION
 from host.supervision.limits import rows
-from host.supervision.machine import PROBATION
 from host.supervision.states import LIVE, SERVING, State
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
@@ -24,9 +24,11 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
     """`now` is the host's monotonic time."""
     life = supervisor.life
     plugin = supervisor.candidate.manifest.plugin
+    provides = supervisor.offer.provides
     generation = supervisor.generation
-    child = generation.child if generation is not None and life.state in LIVE else None
-    usage = generation.usage if generation is not None and child is not None else None
+    process = supervisor.process
+    is_live = process is not None and life.state in LIVE
+    usage = generation.allowance.usage if generation is not None and is_live else None
     stats = supervisor.stats.total()
     return PluginStatus(
         name=plugin.name,
@@ -34,12 +36,12 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
         description=plugin.description,
         state=life.state,
         substate=_substate(supervisor),
-        stuck=generation is not None and generation.is_stuck,
+        stuck=process is not None and process.is_stuck,
         reason=life.reason or None,
         since=round(supervisor.since_unix, 3),
         generation=life.generation,
-        pid=child.pid if child is not None else None,
-        uptime_s=round(time.time() - child.started_at, 3) if child is not None else None,
+        pid=process.pid if process is not None and is_live else None,
+        uptime_s=round(time.time() - process.started_at, 3) if process is not None and is_live else None,
         restarts=life.crashes,
         cpu_percent=usage.cpu_percent if usage is not None else None,
         memory_bytes=usage.memory_bytes if usage is not None else None,
@@ -48,7 +50,7 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
         limits=rows(
             supervisor.policy,
             usage,
-            generation.controllers if generation is not None else (),
+            process.controllers if process is not None else (),
             platform=sys.platform,
         ),
         calls=Calls(ok=stats.ok, error=stats.error, timeout=stats.timeout, in_flight=stats.in_flight),
@@ -59,8 +61,8 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
         start_mode=supervisor.policy.start_mode,
         expected=_is_expected(supervisor),
         critical=supervisor.policy.critical,
-        methods=[one_line(method.name)[:MAX_NAME] for method in supervisor.provides.methods[:MAX_NAMES]],
-        hooks=[one_line(hook.point)[:MAX_NAME] for hook in supervisor.provides.hooks[:MAX_NAMES]],
+        methods=[one_line(method.name)[:MAX_NAME] for method in provides.methods[:MAX_NAMES]],
+        hooks=[one_line(hook.point)[:MAX_NAME] for hook in provides.hooks[:MAX_NAMES]],
         file=supervisor.candidate.file,
         stdout_noise_bytes=generation.voice.noise_bytes if generation is not None else 0,
         stderr_tail=_stderr(supervisor),
@@ -74,7 +76,7 @@ def explain(supervisor: Supervisor, *, now: float) -> Why:
     newest = causes[0] if causes and life.state is not State.RUNNING else None
     history = [
         Changed(at=change.at, state=change.state, reason=change.reason, generation=change.generation)
-        for change in reversed(supervisor.changes)
+        for change in reversed(supervisor.herald.changes)
     ]
     return Why(
         name=supervisor.name,

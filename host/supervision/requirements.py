@@ -16,8 +16,8 @@ import msgspec
 
 from host.config.effective import PluginPolicy
 from host.discovery.catalog import RequirementCycle, start_order
-from host.supervision import machine
-from host.supervision.machine import Lack, Life
+from host.supervision.life import How, Lack, Life
+from host.supervision.life_events import Lacks, LifeEvent, Met, Start
 from host.supervision.states import LIVE, SERVING, State
 from protocol.contract import nearest
 
@@ -32,7 +32,7 @@ class Member(Protocol):
     policy: PluginPolicy
     life: Life
 
-    def post(self, event: machine.Event) -> None: ...
+    def post(self, event: LifeEvent) -> None: ...
 
     async def wait_until(self, condition: Callable[[Life], bool]) -> None: ...
 
@@ -120,7 +120,7 @@ class Requirements:
         if lack == before:
             return
         self._told[name] = member, lack
-        news: machine.Event = machine.Met() if lack is None else machine.Lacks(lack)
+        news: LifeEvent = Met() if lack is None else Lacks(lack)
         member.post(news)
 
     def _lack_of(self, name: str, required: Sequence[str]) -> Lack | None:
@@ -146,14 +146,14 @@ class Requirements:
             if required is None or required.policy.start_mode != "lazy":
                 continue
             if required.life.may_be_woken:
-                required.post(machine.Start(f"required by {name}"))
+                required.post(Start(f"required by {name}"))
 
 
 def lack_of(name: str, life: Life, *, is_lazy: bool) -> Lack | None:
     """What a plugin lacks that requires this one; None if it serves."""
     if life.state in SERVING:
         return None
-    how: machine.How = "gone"
+    how: How = "gone"
     if life.is_held and life.lacks is not None:
         how = "gone" if life.lacks.how == "never" else life.lacks.how
     elif life.is_coming or (life.is_wanted and life.generation == 0 and life.state is State.STOPPED):

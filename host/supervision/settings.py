@@ -18,13 +18,13 @@ from host.config.problems import FileProblem, dotted
 from host.config.schemas import settings_problems
 from host.process.link import Expired, Link, Lost
 from host.process.secrets import SecretProblem, resolved
-from host.supervision.reload import Here, new_code, same
+from host.supervision.planning import Here, new_code, same
 from host.supervision.sources import Seen, Wanted
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
 from protocol.errors import Refused, RpcError
 from protocol.lifecycle import ConfigParams, ConfigVerdict
-from protocol.secrets import masked, secret_values
+from protocol.secrets import secret_values
 
 ANSWER_S = 5.0
 """How long a plugin may think about new settings."""
@@ -64,7 +64,7 @@ class Change:
                     asking.start_soon(self._check, supervisor, here, wanted, now + ANSWER_S)
 
     async def _check(self, supervisor: Supervisor, here: Here, wanted: Wanted, deadline: float) -> None:
-        schema = supervisor.provides.config_schema
+        schema = supervisor.offer.provides.config_schema
         if schema is None:
             settings = wanted.policy.settings
         else:
@@ -87,7 +87,7 @@ class Change:
             generation.voice.secrets |= secret_values(settings, schema)
         if "validate" in generation.features:
             for path, reason in await _asked(link, settings, deadline):
-                self._refuse(wanted, path, masked(reason, generation.voice.secrets))
+                self._refuse(wanted, path, generation.voice.masked([reason])[0])
         if here.takes_settings:
             self.approved.append(Approved(supervisor, wanted, link, settings))
 

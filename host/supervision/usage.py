@@ -32,15 +32,15 @@ class UsageWatch:
         try:
             while True:
                 self._wanted = anyio.Event()
-                there = {each.child.pid: each for each in generations() if each.child is not None}
-                bounds: dict[int, Bounds] = {pid: each.bounds for pid, each in there.items()}
+                there = {each.process.pid: each for each in generations() if each.process is not None}
+                bounds: dict[int, Bounds] = {pid: each.allowance.bounds for pid, each in there.items()}
                 try:
                     seen = await anyio.to_thread.run_sync(sampler.look, bounds, self._now(), limiter=thread)
                 except (OSError, RuntimeError):
                     seen = {}  # no descriptor to look with, or no thread; the next look may have them
                 for pid, usage in seen.items():
                     generation = there[pid]
-                    if usage is not generation.usage or generation.is_watched:
+                    if usage is not generation.allowance.usage or generation.allowance.is_watched:
                         generation.note_usage(usage)
                 now = self._now()
                 with anyio.move_on_after(min(LONGEST_S, max(SHORTEST_S, sampler.due(now) - now))):

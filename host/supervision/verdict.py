@@ -11,13 +11,16 @@ from host.environments.outcome import Failure
 from host.observability.causes import Cause, Kind
 from host.process.diagnose import Diagnosis, missing_module
 from host.process.exits import Exit
+from host.process.launchers import CannotLaunch
 from host.process.stderr import printable
-from host.supervision import machine
+from host.supervision.life_events import Ended, LifeEvent, NotNow, Unfit
 from host.supervision.voice import one_line
 from protocol.errors import ErrorCode, RpcError
 
 SHORTEST_RETRY_S = 0.5
 LONGEST_RETRY_S = 3600.0
+LAUNCH_AGAIN_S = 30.0
+"""When a missing program, say, is looked for again."""
 KEPT_LINES = 40
 KEPT_STACK = 80
 KEPT_CALLS = 64
@@ -33,7 +36,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     kind: Kind
     text: str
     fix: str | None = None
-    becomes: type[machine.Ended | machine.Unfit | machine.NotNow] = machine.Ended
+    becomes: type[Ended | Unfit | NotNow] = Ended
     retry_after_s: float | None = 5.0
     """None: once what it waits for is there."""
     is_clean: bool = False
@@ -45,10 +48,10 @@ def from_exit(exit: Exit | None, found: Diagnosis) -> Verdict:
     """An end that nobody asked for. Its exit code may say what is to follow."""
     verdict = Verdict(kind=found.kind, text=found.text, fix=found.fix)
     if exit is not None and exit.code == _CONFIGURATION_IS_WRONG:
-        verdict.becomes = machine.Unfit
+        verdict.becomes = Unfit
         verdict.kind, verdict.text = "refused", f"it says its configuration is wrong ({found.text})"
     elif exit is not None and exit.code == _RETRY_LATER:
-        verdict.becomes, verdict.kind = machine.NotNow, "not-ready"
+        verdict.becomes, verdict.kind = NotNow, "not-ready"
     verdict.is_clean = exit is not None and exit.is_clean
     return verdict
 
@@ -60,7 +63,7 @@ def refused_to_start(error: RpcError) -> Verdict | None:
         return None
     if error.code == ErrorCode.INVALID_PARAMS:  # its settings: nothing changes by trying again
         text = f"configuration refused: {error.message}"
-        return Verdict(becomes=machine.Unfit, kind="refused", text=text)
+        return Verdict(becomes=Unfit, kind="refused", text=text)
     if error.code != ErrorCode.NOT_READY:
         found = missing_module(error.message)
         return Verdict(
@@ -73,17 +76,27 @@ def refused_to_start(error: RpcError) -> Verdict | None:
     if isinstance(after, int | float) and after >= 0:
         retry_after_s = max(SHORTEST_RETRY_S, min(after, LONGEST_RETRY_S * 1000) / 1000)
     text = f"not ready: {error.message}"
-    return Verdict(becomes=machine.NotNow, kind="not-ready", text=text, retry_after_s=retry_after_s)
+    return Verdict(becomes=NotNow, kind="not-ready", text=text, retry_after_s=retry_after_s)
+
+
+def not_launched(problem: CannotLaunch) -> Verdict:
+    return Verdict(
+        becomes=NotNow,
+        kind=problem.kind,
+        text=str(problem),
+        fix=problem.fix,
+        retry_after_s=LAUNCH_AGAIN_S,
+    )
 
 
 def environment_being_built(summary: str) -> Verdict:
     text = f"environment: building ({summary})"
-    return Verdict(becomes=machine.NotNow, kind="environment", text=text, retry_after_s=None)
+    return Verdict(becomes=NotNow, kind="environment", text=text, retry_after_s=None)
 
 
 def environment_failed(failure: Failure) -> Verdict:
     return Verdict(
-        becomes=machine.NotNow,
+        becomes=NotNow,
         kind="environment",
         text=f"environment: {failure.text}",
         fix=failure.fix,
@@ -103,11 +116,11 @@ def event_of(
     in_flight: Sequence[str],
     stderr: Sequence[str],
     stack: Sequence[str] = (),
-) -> machine.Event:
+) -> LifeEvent:
     """The last word of a generation, with the whole cause. What is a plugin's text in it is harmless."""
     reason = one_line(verdict.text)
     if verdict.retry_after_s is None:
-        return machine.NotNow(generation, reason, None)  # nothing has gone wrong, so there is no cause
+        return NotNow(generation, reason, None)  # nothing has gone wrong, so there is no cause
     lines = [*stderr, *(printable(line.encode(errors="replace")) for line in verdict.traceback)]
     cause = Cause(
         kind=verdict.kind,
@@ -123,8 +136,8 @@ def event_of(
         stderr=[line[:MAX_LINE] for line in lines[-KEPT_LINES:]],
         stack=[line[:MAX_LINE] for line in stack[:KEPT_STACK]],
     )
-    if verdict.becomes is machine.NotNow:
-        return machine.NotNow(generation, reason, verdict.retry_after_s, cause)
-    if verdict.becomes is machine.Unfit:
-        return machine.Unfit(generation, reason, cause)
-    return machine.Ended(generation, reason, clean=verdict.is_clean, luck=random.random(), cause=cause)
+    if verdict.becomes is NotNow:
+        return NotNow(generation, reason, verdict.retry_after_s, cause)
+    if verdict.becomes is Unfit:
+        return Unfit(generation, reason, cause)
+    return Ended(generation, reason, clean=verdict.is_clean, luck=random.random(), cause=cause)

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import msgspec
 
 from host.config.effective import PluginPolicy
-from host.supervision import machine
+from host.supervision.life_events import Concern, Eased, Idle
 
 __all__ = ["Blocked", "Finding", "Reading", "Vitals", "look_again_s"]
 
@@ -42,7 +42,7 @@ class Blocked(msgspec.Struct, frozen=True):
     reason: str
 
 
-Finding = machine.Concern | machine.Eased | machine.Idle | Blocked
+Finding = Concern | Eased | Idle | Blocked
 
 
 def look_again_s(policy: PluginPolicy) -> float:
@@ -90,7 +90,7 @@ class Vitals:
             self._idle_since = now
         idle_s = now - self._idle_since
         if policy.start_mode == "lazy" and policy.idle_stop_s is not None and idle_s >= policy.idle_stop_s:
-            findings.append(machine.Idle(self._generation, f"idle: no call for {policy.idle_stop_s:g} s"))
+            findings.append(Idle(self._generation, f"idle: no call for {policy.idle_stop_s:g} s"))
         return findings
 
     def _blocked(self, reading: Reading, before: Reading, policy: PluginPolicy, now: float) -> str:
@@ -119,10 +119,10 @@ class Vitals:
         changes: list[Finding] = []
         for name, text in bad.items():
             if name not in self._bad or self._bad[name][0] != text:
-                changes.append(machine.Concern(self._generation, name, text))
+                changes.append(Concern(self._generation, name, text))
             self._bad[name] = (text, now)
         for name, (_, since) in list(self._bad.items()):
             if name not in bad and now - since >= EASE_S:
                 del self._bad[name]
-                changes.append(machine.Eased(self._generation, name))
+                changes.append(Eased(self._generation, name))
         return changes

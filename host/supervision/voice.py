@@ -6,7 +6,7 @@ All of it is untrusted text: capped, its control characters shown and not obeyed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import msgspec
@@ -103,6 +103,10 @@ class Voice:
             message = masked(message, self.secrets)
             record = None if record is None else self._masked(record)
         self._on_log(source, level, message, record)
+
+    def masked(self, lines: Sequence[str]) -> list[str]:
+        """Without the secrets that it has been told."""
+        return [masked(line, self.secrets) for line in lines]
 
     def _masked(self, record: LogRecord) -> LogRecord:
         whole = msgspec.json.encode(record.fields).decode()

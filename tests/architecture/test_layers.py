@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = [
-    *("__init__", "__main__", "cli", "control", "blocking", "host", "routing", "supervision"),
+    *("__init__", "__main__", "cli", "control", "blocking", "host", "engine", "routing", "supervision"),
     *("environments", "process", "discovery", "config", "observability", "errors"),
 ]
 """Of the package `host`, from top to bottom."""

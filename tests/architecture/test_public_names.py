@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from mypy import api
 
@@ -17,3 +18,39 @@ def test_every_public_name_is_there_and_no_other(tmp_path: Path) -> None:
     assert [line.split("error: ")[1] for line in said.splitlines()] == [
         'Module has no attribute "Nonsense"  [attr-defined]'
     ]
+
+
+APP = """
+from host import Cause, Host, HostEvent, HostStatus, Plan, PluginStatus, StateChanged, Status, Why
+
+
+def note(event: HostEvent) -> None:
+    if isinstance(event, StateChanged):
+        cause: Cause | None = event.cause
+        print(event.plugin, event.state, cause)
+
+
+async def look(host: Host) -> list[str]:
+    host.on_event(note)
+    status: Status = host.status()
+    about: HostStatus = status.host
+    plugins: list[PluginStatus] = status.plugins
+    why: Why = host.why(plugins[0].name)
+    plan: Plan = await host.reload()
+    return [about.version, why.state, *plan.added]
+"""
+
+
+def test_what_a_host_returns_and_tells_can_be_typed_strictly(tmp_path: Path) -> None:
+    app = tmp_path / "app.py"
+    app.write_text(APP)
+    said, wrong, code = api.run(["--strict", "--no-error-summary", "--cache-dir", str(tmp_path), str(app)])
+    assert (said, wrong, code) == ("", "", 0)
+
+
+def test_every_event_that_a_host_tells_is_public() -> None:
+    assert {event.__name__ for event in get_args(host.HostEvent)} <= set(host.__all__)
+
+
+def test_every_public_name_can_be_had() -> None:
+    assert all(getattr(host, name) is not None for name in host.__all__)

@@ -19,7 +19,7 @@ FIRST = ("Plugin", "Host")
 OURS = {"handler_of", "needs_loop", "provides", "request_id", "call_raw"}
 """Public to the rooms beside them, and not meant for authors or embedders."""
 
-GIVEN = {"Context", "AsyncContext", "HookOutcome", "HookResult"}
+GIVEN = {"Context", "AsyncContext", "HookOutcome", "HookResult", "Plan"}
 """Handed out by us: nobody has to know how to make one."""
 
 _SECTION = re.compile(r"^(Raises|Returns)(?: \(([^)]*)\))?:\n((?:    .*\n?)+)", re.MULTILINE)
@@ -57,7 +57,7 @@ def _page(package: str) -> str:
 
 def _section(thing: griffe.Object) -> str:
     parts = [f"## {thing.name}"]
-    if thing.name not in GIVEN:
+    if not _is_given(thing):
         parts.append(_signature(thing))
     parts += [_prose(thing), _attributes(thing)]
     same = [member.name for member in _callables(thing) if _prose(member) == f"See `Host.{member.name}`."]
@@ -67,6 +67,12 @@ def _section(thing: griffe.Object) -> str:
         if member.name not in same:
             parts += [f"### {thing.name}.{member.name}", _signature(member), _prose(member)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _is_given(thing: griffe.Object) -> bool:
+    """Also all that is told: events, and pictures of what is."""
+    told = isinstance(thing, griffe.Class) and thing.path.startswith("host.observability.")
+    return told or thing.name in GIVEN
 
 
 def _signature(thing: griffe.Object) -> str:
@@ -82,8 +88,9 @@ def _signature(thing: griffe.Object) -> str:
         lines = _parameters([one for one in thing.parameters if one.name != "self"])
         begin, end = f"{word}{thing.name}(", f") -> {thing.returns}"
     else:
-        what = thing.annotation if isinstance(thing, griffe.Attribute) else None
-        lines, begin, end = [], f"{thing.name}: {what}", ""
+        value = thing.value if isinstance(thing, griffe.Attribute) else None
+        one_a_line = "\n    | ".join(str(value).strip().split(" | "))
+        return f"```python signature\n{thing.name} = {one_a_line}\n```"
     whole = begin + ", ".join(lines) + end
     if len(whole) > 96:
         whole = begin + "\n" + "".join(f"    {line},\n" for line in lines) + end
@@ -132,7 +139,7 @@ def _attributes(thing: griffe.Object) -> str:
         f"| `{one.name}` | {_in_a_cell(one.annotation)} | {' '.join(_prose(one).split())} |"
         for one in _members(thing)
         if isinstance(one, griffe.Attribute)
-        and "class-attribute" not in one.labels - {"instance-attribute"}
+        and ("class-attribute" not in one.labels or "msgspec.Struct" in _bases(thing))
         and (one.docstring is not None or "dataclass" in thing.labels or one.name in _struct_fields(thing))
     ]
     return "\n".join(["| attribute | type | |", "|---|---|---|", *rows]) if rows else ""

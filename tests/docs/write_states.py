@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from host.supervision import machine
+from host.supervision.life_events import LifeEvent
 from host.supervision.states import State
 from tests.support.lives import explored
 
@@ -66,7 +66,7 @@ def _picture(rows: dict[tuple[State, type], set[State]]) -> str:
 
 
 def _all_events() -> tuple[type, ...]:
-    return machine.Event.__args__  # type: ignore[attr-defined,no-any-return]
+    return LifeEvent.__args__  # type: ignore[attr-defined,no-any-return]
 
 
 if __name__ == "__main__":

@@ -106,8 +106,9 @@ async def test_an_end_right_after_the_handshake_is_a_failed_start_and_no_more(tm
         def be_late(event: object) -> None:
             """The host is so busy that it finds the reply and the death of the plugin at once."""
             if getattr(event, "message", "") == "about to end":
-                child = stage.host._plugins["victim"].generation.child
-                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+                process = stage.host._tree.plugins["victim"].process
+                assert process is not None
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
         stage.host.on_event(be_late)
         with pytest.raises(PluginUnavailable):

@@ -220,7 +220,7 @@ async def test_forks_that_share_their_memory_are_not_killed_for_it(tmp_path: Pat
         looks: list[Usage] = []
 
         def looked_at(times: int) -> bool:
-            usage = stage.host._entered.plugins["victim"].generation.usage
+            usage = stage.host._tree.plugins["victim"].generation.allowance.usage
             if usage.processes == 6 and (not looks or usage is not looks[-1]):
                 looks.append(usage)
             return len(looks) >= times

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from host import DeadlineExceeded, PluginCrashed
-from host.supervision import generation
+from host.supervision import plugin_process
 from tests.support.arena import OVERTIME_S, WATCHFUL, Arena, arena, gremlin
 from tests.support.held import held_by_a_tracer
 from tests.support.plugins import ECHO, QUICK, is_gone, settled, write_plugin
@@ -135,7 +135,7 @@ async def test_row_16_one_that_cannot_be_reaped_is_stuck_and_has_no_successor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A debugger that holds it after its death is what a process in a driver's hands looks like to us."""
-    monkeypatch.setattr(generation, "REAP_S", 0.3)
+    monkeypatch.setattr(plugin_process, "REAP_S", 0.3)
     async with arena(tmp_path, gremlin(tmp_path)) as fought:
         pid = fought.pid("victim")
         with held_by_a_tracer(pid) as tracer:

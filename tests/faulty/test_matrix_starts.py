@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from host import PluginUnavailable
-from host.supervision import generation
+from host.supervision import starting
 from tests.support.arena import arena, gremlin
 from tests.support.plugins import ECHO, QUICK, write_plugin
 
@@ -39,7 +39,7 @@ async def test_row_08_initialize_that_is_never_answered_has_its_time_and_no_more
 async def test_row_09_progress_extends_a_start_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "LONGEST_START_S", 1.5)
+    monkeypatch.setattr(starting, "LONGEST_START_S", 1.5)
     victim = gremlin(tmp_path, "slow_start", start={"timeout": "500ms"}, restart={"policy": "never"})
     async with arena(tmp_path, victim) as fought:
         ended = await fought.ends("failed", "had not finished starting after 1.5 s")

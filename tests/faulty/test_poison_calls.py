@@ -248,7 +248,7 @@ async def test_twenty_kills_under_a_hundred_idempotent_calls_lose_none_of_them(t
         assert 1000 < len(replays) == double.replayed <= 2000  # a slow machine has answered some before
         assert len({event.call_id for event in replays}) == len(replays)
         assert len({event.incident for event in replays}) == 20
-        assert host._entered.plugins["victim"].poison.watched == {}
+        assert host._tree.plugins["victim"].poison.watched == {}
 
 
 async def cut_off(host: Host, method: str = "hang", **options: Any) -> OutboardError:

@@ -268,9 +268,8 @@ async def test_an_embedded_host_finds_whom_it_has_seen(
         pid = on.pid("victim")
         brood = await on.host.call("victim", "brood")
         if death == "it exits":
-            supervisor = on.host._entered.plugins["victim"]
-            seen = supervisor.generation.tree  # type: ignore[union-attr]
-            assert seen is not None
+            supervisor = on.host._tree.plugins["victim"]
+            seen = supervisor.process.tree  # type: ignore[union-attr]
             deadline = time.monotonic() + 10
             while not set(brood.values()) <= {one.pid for one in seen.known}:
                 assert time.monotonic() < deadline

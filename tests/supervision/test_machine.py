@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from host.config.effective import PluginPolicy
 from host.supervision import machine
-from host.supervision.machine import (
+from host.supervision.life import Life
+from host.supervision.life_events import (
     Cleared,
     Concern,
     Condemned,
@@ -19,7 +20,6 @@ from host.supervision.machine import (
     Ended,
     Idle,
     Learn,
-    Life,
     NotNow,
     Start,
     Started,
@@ -27,6 +27,7 @@ from host.supervision.machine import (
     Unfit,
     Woke,
 )
+from host.supervision.restart import History
 from host.supervision.states import AT_REST, State
 from tests.support.lives import ANEW, BAN, WORDS, World, act, actions, explored, news
 
@@ -241,7 +242,7 @@ def test_a_quarantined_plugin_is_probed_more_and_more_seldom_until_it_stays_up()
     world.sleep(60.0)
     assert world.life.state is State.RUNNING
     assert world.life.probes == 0
-    assert world.life.history == machine.History()
+    assert world.life.history == History()
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def test_waiting_is_not_a_crash() -> None:
         assert world.life.state is State.WAITING
         world.sleep(3.0)
     assert world.life.crashes == 0
-    assert world.life.history == machine.History()
+    assert world.life.history == History()
 
 
 def test_what_waits_for_something_under_way_starts_when_that_is_there_and_not_before() -> None:

@@ -267,11 +267,10 @@ class Slow(Scope):
 async def test_what_an_operator_says_while_a_reload_looks_is_the_last_word(place: Place) -> None:
     place.plugin("a")
     async with place.host as host:
-        assert host._tree is not None
         await host.disable("a")
         slow = Slow()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(host._tree.follow, slow)
+            tasks.start_soon(host._tree.reloading.follow, slow)
             await anyio.to_thread.run_sync(slow.has_looked.wait, 10)  # it has seen a disabled plugin
             await host.enable("a")
             slow.go_on.set()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.config.effective import PluginPolicy
-from host.supervision import machine
-from host.supervision.machine import Idle, Learn, Life, Start, Started, Stop
+from host.supervision.life import Life
+from host.supervision.life_events import Enable, Idle, Lacks, Learn, LifeEvent, Start, Started, Stop
 from host.supervision.requirements import Requirements, cycles_of, lack_of, stop_plan
 from host.supervision.states import AT_REST, SERVING, State
 from tests.support.lives import World, act, actions
@@ -29,16 +29,16 @@ class Plugin(World):
         self.together = together
         self.life = Life(is_wanted=policy.start_mode == "eager")
 
-    def post(self, event: machine.Event) -> None:
+    def post(self, event: LifeEvent) -> None:
         self.together.posted.append((self, event))
 
     async def wait_until(self, condition: Callable[[Life], bool]) -> None:
         raise NotImplementedError("nothing here waits")
 
-    def feed(self, event: machine.Event) -> None:
+    def feed(self, event: LifeEvent) -> None:
         before = self.life.state
         super().feed(event)
-        if self.life.state is not before or isinstance(event, machine.Lacks):
+        if self.life.state is not before or isinstance(event, Lacks):
             self.together.requirements.look_at(self.name)
         self.together.deliver()
 
@@ -47,7 +47,7 @@ class Together:
     def __init__(self, requires: dict[str, tuple[str, ...]], lazy: frozenset[str] = frozenset()) -> None:
         first = World()
         self.clock = first.clock
-        self.posted: list[tuple[Plugin, machine.Event]] = []
+        self.posted: list[tuple[Plugin, LifeEvent]] = []
         self.cycles: list[tuple[str, ...]] = []
         self.plugins: dict[str, Plugin] = {}
         self.requirements = Requirements(self.plugins, self.cycles.append)
@@ -128,7 +128,7 @@ def test_whatever_has_happened_all_of_them_run_once_everybody_is_let(history: li
         plugin = together.plugins[name]
         if plugin.live is not None and plugin.life.state is State.STOPPING:
             plugin.end()
-        together.plugins[name].ask(machine.Enable("again", start=True))
+        together.plugins[name].ask(Enable("again", start=True))
         together.plugins[name].ask(Stop("anew", then=State.STARTING))
     for name in "cba":  # whoever is stopping ends; dependants first, as a stop has it
         plugin = together.plugins[name]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from host.config.effective import PluginPolicy
-from host.supervision.life import Concern, Eased, Idle
+from host.supervision.life_events import Concern, Eased, Idle
 from host.supervision.vitals import EASE_S, Blocked, Finding, Reading, Vitals, look_again_s
 
 EAGER = PluginPolicy(blocked_after_s=60.0)

@@ -414,6 +414,6 @@ async def test_a_host_that_stops_while_it_looks_leaves_nothing(place: Place) -> 
     async with place.host:
         place.plugin("a")
         await place.told("added", "a", "load")
-        pids = place.host._entered.pids
+        pids = [each.process.pid for each in place.host._tree.roster.generations if each.process]
     assert all(map(is_gone, pids))
     assert place.events.states("a")[-1] == "stopped"

@@ -8,20 +8,22 @@ from hypothesis import strategies as st
 
 from host.config.effective import PluginPolicy
 from host.supervision import machine
-from host.supervision.machine import (
+from host.supervision.life import PROBATION, How, Lack, Life
+from host.supervision.life_events import (
     Cleared,
     Concern,
     Condemned,
     Eased,
     Enable,
     Ended,
+    EndGeneration,
     Idle,
-    Lack,
     Lacks,
     Learn,
-    Life,
+    LifeEvent,
     Met,
     NotNow,
+    Spawn,
     Start,
     Started,
     Stop,
@@ -51,21 +53,21 @@ class World:
         """Automatic ones, since somebody last asked for something."""
         self.visited = {self.life.state}
 
-    def feed(self, event: machine.Event) -> None:
+    def feed(self, event: LifeEvent) -> None:
         before = self.life
         self.asked_to_end |= self.live is not None and isinstance(event, Condemned)
         self.life, commands = machine.step(before, event, self.clock.now, self.policy)
         assert self.life.generation >= before.generation
         self.visited.add(self.life.state)
         for command in commands:
-            if isinstance(command, machine.Spawn):
+            if isinstance(command, Spawn):
                 assert self.live is None, "two generations at once"
                 assert command.generation == self.life.generation == before.generation + 1
                 self.live, self.asked_to_end = command.generation, False
                 self.generations.append(command.generation)
                 if before.state is State.BACKOFF and isinstance(event, Woke):
                     self.restarts.append(self.clock.now)
-            elif isinstance(command, machine.EndGeneration):
+            elif isinstance(command, EndGeneration):
                 assert command.generation == self.live
                 self.asked_to_end = True
             else:
@@ -75,7 +77,7 @@ class World:
         assert self.life.state not in SERVING or (
             (self.life.state is State.DEGRADED) == bool(self.life.concerns)
         )
-        assert (self.life.probation_until is not None) == (machine.PROBATION in dict(self.life.concerns))
+        assert (self.life.probation_until is not None) == (PROBATION in dict(self.life.concerns))
         assert (self.life.state is State.STOPPING) == (self.live is not None and self.asked_to_end)
 
     def ask(self, event: Start | Stop) -> None:
@@ -188,11 +190,11 @@ def _place(life: Life) -> tuple[Any, ...]:
     )
 
 
-def _whatever(generation: int) -> list[machine.Event]:
+def _whatever(generation: int) -> list[LifeEvent]:
     return [
         *WORDS,
         Learn(),
-        *(Lacks(Lack("x", how)) for how in get_args(machine.How)),
+        *(Lacks(Lack("x", how)) for how in get_args(How)),
         Met(),
         Woke(),
         Started(generation),

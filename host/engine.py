@@ -1,0 +1,186 @@
+"""What a host consists of between entering and leaving: its rooms, put together, and the task they run in."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+
+import protocol
+from host import errors
+from host.config.load import Layers
+from host.environments.store import Environments
+from host.observability.bus import Bus
+from host.observability.events import HostEvent, StateChanged
+from host.observability.lag import LoopLag
+from host.observability.snapshot import HostStatus, Status
+from host.process.cgroup import Groups, NotDelegated, find_groups
+from host.process.deadlines import Deadlines
+from host.process.driver import Driver, current_driver
+from host.routing.extension_points import ExtensionPoint, settled
+from host.routing.hooks import Hooks
+from host.routing.host_calls import HostCalls
+from host.routing.router import Router
+from host.routing.services import Services
+from host.supervision.known import Known
+from host.supervision.report import report
+from host.supervision.states import SERVING
+from host.supervision.surroundings import Surroundings
+from host.supervision.tree import SupervisorTree
+from host.supervision.usage import UsageWatch
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host is made of; see `Host` for each."""
+
+    layers: Layers
+    folders: list[Path]
+    data_root: str
+    state_file: Path | None
+    environments_root: str
+    known: Known
+    extension_points: tuple[ExtensionPoint, ...]
+    services: dict[str, Callable[..., Any]]
+
+
+class Engine:
+    """For one time in and out, on the loop that it is made on.
+
+    `may_settle`: whether this process may be moved to another control group.
+
+    Raises:
+        ConfigError: with every problem. HostMisuse: there is no event loop, or a service is none.
+    """
+
+    def __init__(self, given: Given, bus: Bus, *, may_settle: bool) -> None:
+        told = given.layers.load()
+        config = told.config
+        file = told.origin(("extension_points",)).file
+        points, wrong = settled(given.extension_points, config.extension_points, file)
+        if wrong:
+            raise errors.ConfigError(wrong)
+        self.driver = _driver_here()
+        services = Services(given.services, self.driver)
+        self.lag = LoopLag()
+        self._given = given
+        self._deadlines = Deadlines(self.driver)
+        self._usage = UsageWatch(self.driver.now)
+        self._environments = Environments(
+            given.environments_root, self.driver, timeout_s=config.host.environment_timeout
+        )
+        around = Surroundings(
+            driver=self.driver,
+            deadlines=self._deadlines,
+            environments=self._environments,
+            starts=anyio.CapacityLimiter(config.host.max_starts or 2 * (os.cpu_count() or 1)),
+            instance=uuid.uuid4().hex[:8],
+            data_root=given.data_root,
+            groups=_groups(may_settle=may_settle),
+            on_ask=lambda plugin, link, event: self._host_calls.hear(plugin, link, event),
+        )
+        tree = self.tree = SupervisorTree(
+            told,
+            given.layers,
+            given.folders,
+            around,
+            bus,
+            memory_file=given.state_file,
+            known=given.known,
+        )
+        self.router = Router(tree.plugins, self.driver, bus)
+        self.hooks = Hooks(points, tree.plugins, self.router, self.driver, bus)
+        self._host_calls = HostCalls(tree.plugins, self.router, services, self.driver, bus)
+        self._started_at = time.monotonic()
+        self._begun, self._over = anyio.Event(), anyio.Event()
+        self.failure: BaseException | None = None
+        """What went wrong in its own task."""
+        bus.subscribe(self._look_at_new_processes)
+
+    async def begin(self) -> None:
+        """Returns once every eager plugin has left `starting`."""
+        self.driver.spawn(self._live)
+        with anyio.CancelScope(shield=True):
+            await self._begun.wait()
+        await self.tree.populate()
+
+    async def wait_over(self) -> None:
+        """Until its own task is over, which `tree.leave` leads to."""
+        with anyio.CancelScope(shield=True):
+            await self._over.wait()
+
+    async def _live(self) -> None:
+        """The host's own task. No scope of the embedder's is around it, and none of ours around the
+        embedder's body: so the host may be left in another task than the one that entered it."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                supervision = await tasks.start(self.tree.run)
+                await supervision.start(self._environments.run)
+                await supervision.start(self._host_calls.run)
+                supervision.start_soon(self._usage.run, lambda: self.tree.roster.generations)
+                supervision.start_soon(self.lag.run)
+                self._begun.set()
+        except Exception as error:  # our own fault: it is told to whoever leaves
+            self.failure = error
+        finally:
+            self._deadlines.close()
+            self.driver.close()
+            self._begun.set()
+            self._over.set()
+
+    def status(
+        self, name: str | None, *, mode: str, socket: str | None, metrics_url: str | None, is_guarded: bool
+    ) -> Status:
+        """Of all plugins, or of one. Raises PluginNotFound."""
+        roster = self.tree.roster
+        wanted = list(roster.plugins.values()) if name is None else [roster.named(name)]
+        now = self.driver.now()
+        host = HostStatus(
+            pid=os.getpid(),
+            version=protocol.__version__,
+            uptime_s=round(time.monotonic() - self._started_at, 3),
+            socket=socket,
+            metrics_url=metrics_url,
+            mode=mode,
+            descendants_after_host_death=_after_host_death(self._given, is_guarded=is_guarded),
+            loop_lag_p99_ms=self.lag.p99_ms,
+            python=platform.python_version(),
+            platform=sys.platform,
+            problems=[str(problem) for problem in self.tree.complaints.all],
+        )
+        by_name = sorted(wanted, key=lambda supervisor: supervisor.name)
+        return Status(host=host, plugins=[report(supervisor, now=now) for supervisor in by_name])
+
+    def _look_at_new_processes(self, event: HostEvent) -> None:
+        if isinstance(event, StateChanged) and event.state in SERVING:
+            self._usage.look_soon()
+
+
+def _driver_here() -> Driver:
+    try:
+        return current_driver()
+    except RuntimeError:
+        raise errors.HostMisuse(
+            "a host needs asyncio or trio around it",
+            hint="use asyncio.run(main()) or trio.run(main), or BlockingHost",
+        ) from None
+
+
+def _groups(*, may_settle: bool) -> Groups | None:
+    try:
+        return find_groups(settle=may_settle)
+    except NotDelegated:
+        return None
+
+
+def _after_host_death(given: Given, *, is_guarded: bool) -> str:
+    if is_guarded:
+        return "guardian"
+    return "next-start" if given.state_file is not None and sys.platform == "linux" else "none"

@@ -1,0 +1,26 @@
+"""What a plugin provides, as the host looks it up for every call."""
+
+from __future__ import annotations
+
+from protocol.lifecycle import Provides
+
+LONGEST_TIMEOUT_S = 86400.0
+
+
+class Offer:
+    def __init__(self, provides: Provides) -> None:
+        self.provides = provides
+        self.idempotent = frozenset(info.name for info in provides.methods if info.idempotent)
+        """Methods that may be called twice, as they say."""
+        self.timeouts = {
+            info.name: info.timeout_s
+            for info in provides.methods
+            if info.timeout_s is not None and 0 < info.timeout_s <= LONGEST_TIMEOUT_S
+        }
+        """What its methods say they need, for callers who do not say; seconds."""
+
+    @property
+    def names(self) -> list[str]:
+        """What is counted by name: methods, and hooks as `hook/POINT`."""
+        hooks = [f"hook/{info.point}" for info in self.provides.hooks]
+        return [*(info.name for info in self.provides.methods), *hooks]

@@ -1,0 +1,182 @@
+"""A plugin's process with all that belongs to it: its tree, its control group, its link and its stderr.
+
+Whoever has one sees it reaped (`end`) before letting go of it. Ends talk to nobody: signals only, but for the
+upper rungs of the ladder.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import anyio
+
+from host.config.effective import PluginPolicy
+from host.process import rlimits
+from host.process.cgroup import Leaf
+from host.process.launchers import LaunchSpec
+from host.process.link import Link
+from host.process.oom import oom_kills
+from host.process.spawn import spawn
+from host.process.stderr import StderrReader
+from host.process.stop import Grace, stop
+from host.process.tree import Swept, Tree
+from host.supervision.surroundings import Surroundings
+from host.supervision.verdict import KEPT_STACK
+from protocol.events import Event
+from protocol.session import Session
+
+REAP_S = 5.0
+STACK_S = 0.5
+
+
+class PluginProcess:
+    """`tag` is what its processes are known by: in the environment that they are started with.
+
+    `on_stuck` is called if it has been killed and cannot be reaped, with a sentence; `on_swept` with what
+    there was of its tree when it was gone.
+
+    Raises OSError: it could not be started, and nothing is left of it.
+    """
+
+    def __init__(
+        self,
+        spec: LaunchSpec,
+        tag: str,
+        around: Surroundings,
+        *,
+        on_stuck: Callable[[str], None],
+        on_swept: Callable[[Swept], None],
+    ) -> None:
+        self._oom_kills_before = oom_kills()
+        self.child = spawn(spec, around.driver)
+        self.tree = Tree(self.child, tag)
+        self.group: Leaf | None = None
+        self.link: Link | None = None
+        self.is_stuck = False
+        """Whether it has been killed and cannot be reaped."""
+        self.killed_by_host = False
+        self.stack: list[str] | None = None
+        """What it says on stderr from the moment on in which it is asked where it hangs."""
+        self._stderr: StderrReader | None = None
+        self._around = around
+        self._on_stuck = on_stuck
+        self._on_swept = on_swept
+
+    def limit(self, name: str, policy: PluginPolicy) -> None:
+        """Puts it into a control group of that name, where groups have been delegated."""
+        if self._around.groups is not None:
+            self.group = self._around.groups.leaf(name, self.child.pid, policy)
+
+    def connect(self, on_event: Callable[[Event, Link], None], on_line: Callable[[str], None]) -> Link:
+        """Opens its link, and reads its stderr line by line."""
+        driver = self._around.driver
+
+        def hear_line(line: str) -> None:
+            if self.stack is not None and len(self.stack) < KEPT_STACK:
+                self.stack.append(line)
+            on_line(line)
+
+        self._stderr = StderrReader(driver, self.child.stderr_fd, hear_line)
+        link = self.link = Link(
+            driver,
+            self._around.deadlines,
+            Session("host"),
+            write_fd=self.child.stdin_fd,
+            read_fd=self.child.stdout_fd,
+            on_event=lambda event: on_event(event, link),
+        )
+        self.child.on_exit = lambda: link.lost(f"the plugin ended: {self.child.exit}")
+        return link
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    @property
+    def started_at(self) -> float:
+        """Unix time."""
+        return self.child.started_at
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not been reaped."""
+        return self.child.exit is None
+
+    @property
+    def was_oom_killed(self) -> bool:
+        """Whether the kernel has ended somebody for want of memory since this was started."""
+        kills, before = oom_kills(), self._oom_kills_before
+        return kills is not None and before is not None and kills > before
+
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """Of its own control group; empty if it has none."""
+        return self.group.controllers if self.group is not None else ()
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last lines it wrote to stderr."""
+        return [] if self._stderr is None else list(self._stderr.tail)
+
+    def change_limits(self, before: PluginPolicy, after: PluginPolicy) -> list[str]:
+        """Those of the living process; returns the ones that wait for the next."""
+        if self.group is not None:
+            self.group.limit(after)
+        return rlimits.change(self.child.pid, before, after) if self.is_alive else []
+
+    def nudge(self) -> None:
+        """Has it look up from what it does: a call may have been cancelled."""
+        self.child.signal(signal.SIGURG)
+
+    # -- its end ---------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """At once, by signal, without asking anybody."""
+        if self.group is not None:
+            self.group.kill()
+        self.child.kill()
+
+    async def take_down(self, drain_s: float) -> None:
+        """The ladder: it is asked first."""
+        assert self.link is not None
+        await stop(self.child, self.link, self.tree, self._around.driver, Grace(drain_s=drain_s))
+        self.killed_by_host = self.child.exit is None or self.child.exit.signal == "SIGKILL"
+
+    async def explain_itself(self) -> None:
+        """Has it print the stack of every thread, which ends it, and waits a moment for that."""
+        self.stack = []
+        self.child.signal(signal.SIGABRT)  # Python prints every thread's stack, whoever holds its lock
+        await self.wait_for_exit(STACK_S)
+
+    async def wait_for_exit(self, seconds: float) -> None:
+        """Until it has ended by itself, and no longer than that."""
+        with anyio.move_on_after(seconds):
+            await self.child.exited.wait()
+
+    async def end(self) -> None:
+        """Kills it and everybody below it, sees it reaped, and sweeps what it has left."""
+        self.killed_by_host = self.killed_by_host or self.child.exit is None
+        with anyio.move_on_after(REAP_S, shield=True):
+            if self.child.exit is None:
+                await self.tree.end()
+            self.kill()
+            await self.child.exited.wait()
+        if self.child.exit is None:
+            self.is_stuck = True
+            self._on_stuck("it was killed and is still there: its kernel, or whoever traces it, holds it")
+            await self.child.exited.wait()  # however long: it must not have a successor meanwhile
+            self.is_stuck = False
+        if self._stderr is not None:
+            self._stderr.drain()  # its last words, which say why
+        with anyio.move_on_after(REAP_S, shield=True):
+            self._on_swept(await self.tree.sweep())
+
+    def let_go(self) -> None:
+        """Of what is there of it when it is gone."""
+        if self.group is not None and self._around.groups is not None:
+            self._around.groups.remove(self.group)
+        if self._stderr is not None:
+            self._stderr.close()
+        if self.link is not None:
+            self.link.close()

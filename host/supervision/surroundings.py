@@ -1,0 +1,29 @@
+"""What every generation of every plugin of a host shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import msgspec
+
+from host.environments.store import Environments
+from host.process.cgroup import Groups
+from host.process.deadlines import Deadlines
+from host.process.driver import Driver
+from host.process.link import Link
+from protocol.events import Event
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    driver: Driver
+    deadlines: Deadlines
+    environments: Environments
+    starts: anyio.CapacityLimiter
+    """How many may start at once."""
+    instance: str
+    data_root: str
+    on_ask: Callable[[str, Link, Event], None]
+    """Gets what plugins ask of the host: see `host.routing.host_calls`."""
+    groups: Groups | None = None
+    """Control groups, where they have been delegated to this host."""
