@@ -14,7 +14,7 @@ from host.process.cgroup import Groups, NotDelegated, find_groups
 MIB = 1024**2
 FILES = (
     *("memory.high", "memory.max", "memory.oom.group", "memory.events", "pids.max"),
-    *("cpu.weight", "cpu.max", "cgroup.procs", "cgroup.kill"),
+    *("cpu.weight", "cpu.max", "cgroup.procs", "cgroup.kill", "cgroup.freeze"),
 )
 
 
@@ -192,6 +192,7 @@ def test_without_cgroup_kill_every_process_in_it_is_killed(tmp_path: Path) -> No
         (folder / "cgroup.procs").write_text(f"{process.pid}\n{2**22 + 1}\n")
         leaf.kill()
         assert process.wait(10) == -9
+    assert (folder / "cgroup.freeze").read_text() == "1"  # meanwhile nobody in it could start another
 
 
 def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:
