@@ -45,7 +45,7 @@ from protocol.events import Event, Notification
 from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
 
 PATIENCE_S = 0.5
-ENDS_BY_ITSELF = ("exception", "missing-module")
+ENDS_BY_ITSELF = ("exception", "missing-module", "limit")
 """After telling us of these a plugin exits, and its exit code is worth the moment that it takes."""
 
 
