@@ -108,15 +108,13 @@ def test_no_line_of_the_overview_is_wider_than_the_terminal(home: Path, columns:
     (home / "bad").mkdir()
     (home / "bad" / "plugin.toml").write_text("nonsense\n")
     with Daemon(home, SAMPLES / "hello", home / name, home / "bad") as daemon:
-        *seen, next_line = ESCAPE.sub(
-            "", on_terminal("status", env=daemon.env, columns=columns).out
-        ).splitlines()
+        shown = on_terminal("status", env=daemon.env, columns=columns).out
+        *seen, next_line = ESCAPE.sub("", shown).splitlines()
         assert max(map(len, seen)) <= columns
         assert any(line.endswith("…") for line in seen)
         (problem,) = daemon.status()["host"]["problems"]
-        assert "".join(problem.split()) in "".join(
-            "".join(seen).split()
-        )  # whole, on as many lines as it takes
+        whole = "".join("".join(seen).split())  # on as many lines as it takes
+        assert "".join(problem.split()) in whole
         assert "1 problem" in seen[0] or columns == 40
         assert next_line == "next: outboard why " + name
         plain = daemon.cli("status").out
