@@ -145,7 +145,7 @@ def overview(seen: dict[str, Any], width: int | None = None) -> str:
 def _wrapped(texts: Sequence[str], width: int | None) -> list[str]:
     """Whole: what is at the end of a problem says what to do about it."""
     if width is None:
-        return [f"  {text}" for text in texts]
+        return list(texts)
     lines = [
         line
         for text in texts
