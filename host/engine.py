@@ -22,7 +22,7 @@ from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
 from host.observability.lag import LoopLag
 from host.observability.snapshot import HostStatus, Status
-from host.process.cgroup import Groups, NotDelegated, find_groups
+from host.process.cgroup import Groups, NotDelegated, find_groups, manager_ends_the_rest
 from host.process.deadlines import Deadlines
 from host.process.driver import Driver, current_driver
 from host.routing.extension_points import ExtensionPoint, settled
@@ -76,6 +76,8 @@ class Engine:
         self._environments = Environments(
             given.environments_root, self.driver, timeout_s=config.host.environment_timeout
         )
+        groups = _groups(may_settle=may_settle)
+        self._is_ended_by_manager = manager_ends_the_rest(groups, os.environ, os.getpid())
         around = Surroundings(
             driver=self.driver,
             deadlines=self._deadlines,
@@ -83,7 +85,7 @@ class Engine:
             starts=anyio.CapacityLimiter(config.host.max_starts or 2 * (os.cpu_count() or 1)),
             instance=uuid.uuid4().hex[:8],
             data_root=given.data_root,
-            groups=_groups(may_settle=may_settle),
+            groups=groups,
             on_ask=lambda plugin, link, event: self._host_calls.hear(plugin, link, event),
         )
         tree = self.tree = SupervisorTree(
@@ -149,7 +151,7 @@ class Engine:
             socket=socket,
             metrics_url=metrics_url,
             mode=mode,
-            descendants_after_host_death=_after_host_death(self._given, is_guarded=is_guarded),
+            descendants_after_host_death=self._after_host_death(is_guarded=is_guarded),
             loop_lag_p99_ms=self.lag.p99_ms,
             python=platform.python_version(),
             platform=sys.platform,
@@ -157,6 +159,14 @@ class Engine:
         )
         by_name = sorted(wanted, key=lambda supervisor: supervisor.name)
         return Status(host=host, plugins=[report(supervisor, now=now) for supervisor in by_name])
+
+    def _after_host_death(self, *, is_guarded: bool) -> str:
+        if is_guarded:
+            return "guardian"
+        if self._is_ended_by_manager:
+            return "cgroup"
+        remembers = self._given.state_file is not None and sys.platform == "linux"
+        return "next-start" if remembers else "none"
 
     def _look_at_new_processes(self, event: HostEvent) -> None:
         if isinstance(event, StateChanged) and event.state in SERVING:
@@ -178,9 +188,3 @@ def _groups(*, may_settle: bool) -> Groups | None:
         return find_groups(settle=may_settle)
     except NotDelegated:
         return None
-
-
-def _after_host_death(given: Given, *, is_guarded: bool) -> str:
-    if is_guarded:
-        return "guardian"
-    return "next-start" if given.state_file is not None and sys.platform == "linux" else "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,12 +51,18 @@ def find(asked: str, known: Mapping[str, Page]) -> Page:
         if word and word in (page.code.lower(), page.name.lower()):
             return page
     if re.fullmatch(r"ob\d+", word):
-        close = ", ".join(sorted(known, key=lambda code: abs(int(code[2:]) - int(word[2:12])))[:3])
-        hint = f"the nearest: {close}; outboard explain lists all"
+        number = int(f"{word[2:5]:0<3}")
+        alike = sorted(known, key=lambda code: (-_in_common(code.lower(), word), abs(int(code[2:]) - number)))
+        hint = f"the nearest: {', '.join(alike[:3])}; outboard explain lists all"
     else:
         near = nearest(asked, [*known, *(page.name for page in known.values() if page.name)])
         hint = f"did you mean `{near}`?" if near else "outboard explain lists all"
     raise UsageProblem(f"there is no error `{asked[:80]}`", hint=hint)
+
+
+def _in_common(one: str, other: str) -> int:
+    """How many characters they begin with alike: OB40 was to become OB401, and not OB041."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 @click.command()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -76,6 +78,8 @@ def status(name: str | None, watch: bool, every: float, as_json: bool, socket: s
     if not as_json:
         if down:
             print_next(f"outboard why {down[0]['name']}")
+        elif name is None and seen["host"]["problems"]:
+            print_next("outboard doctor")
         elif name is not None:
             print_next(f"outboard call {name} {(seen['plugins'][0]['methods'] or ['METHOD'])[0]} KEY=VALUE")
         elif seen["plugins"]:
@@ -98,7 +102,10 @@ def overview(seen: dict[str, Any], width: int | None = None) -> str:
     host, plugins = seen["host"], seen["plugins"]
     running = sum(plugin["state"] in SERVING for plugin in plugins)
     facts = [f"outboard {host['version']}", f"pid {host['pid']}", f"up {span(host['uptime_s'])}"]
-    lines = [cut("  ".join([*facts, f"{running} of {len(plugins)} running"]), width)]
+    facts.append(f"{running} of {len(plugins)} running")
+    if host["problems"]:  # or all would seem to be well: what cannot be used has no line in the table
+        facts.append("1 problem" if len(host["problems"]) == 1 else f"{len(host['problems'])} problems")
+    lines = [cut("  ".join(facts), width)]
     if plugins:
         rows = [["", "PLUGIN", "STATE", "UP", "MEMORY", "CALLS", "ERRORS", "RESTARTS", "P50"]]
         colours: list[list[str | None]] = [["bright_black"] * 9]
@@ -127,10 +134,24 @@ def overview(seen: dict[str, Any], width: int | None = None) -> str:
         f"{name}: {each['reason']}" for name, each in zip(names, plugins, strict=True) if each["reason"]
     ]
     notes = [f"{name}: {each['note']}" for name, each in zip(names, plugins, strict=True) if each["note"]]
-    for extra, tint in ((reasons, None), (notes, None), (host["problems"], "red")):
+    for extra in (reasons, notes):
         if extra:
-            lines += ["", *(paint(_fitting(text, width), tint) for text in extra)]
+            lines += ["", *(_fitting(text, width) for text in extra)]
+    if host["problems"]:
+        lines += ["", "cannot be used", *(paint(line, "red") for line in _wrapped(host["problems"], width))]
     return "\n".join(lines)
+
+
+def _wrapped(texts: Sequence[str], width: int | None) -> list[str]:
+    """Whole: what is at the end of a problem says what to do about it."""
+    if width is None:
+        return list(texts)
+    lines = [
+        line
+        for text in texts
+        for line in textwrap.wrap(text, max(width, 10), initial_indent="  ", subsequent_indent="    ")
+    ]
+    return [cut(line, width) for line in lines]
 
 
 def _fitting(text: str, width: int | None) -> str:

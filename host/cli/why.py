@@ -78,7 +78,9 @@ def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
         *textwrap.wrap(cause["text"], 74, initial_indent="    ", subsequent_indent="    "),
     ]
     if len(same) > 1:
-        lines.append(f"    and {len(same) - 1} times before in the same way, since {_time(same[-1]['at'])}")
+        times = "once" if len(same) == 2 else f"{len(same) - 1} times"
+        when = "at" if len(same) == 2 else "since"
+        lines.append(f"    and {times} before in the same way, {when} {_time(same[-1]['at'])}")
     if cause["in_flight"]:
         lines.append(f"    while it worked on {', '.join(cause['in_flight'][:5])}")
     if with_stderr and cause["stack"]:

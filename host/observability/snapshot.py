@@ -101,8 +101,9 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     """`daemon` or `embedded`."""
     descendants_after_host_death: str
-    """What ends those whom plugins have started if the host is killed: `guardian`, at once; `next-start`,
-    the next host of the same state; or `none`."""
+    """What ends those whom plugins have started if the host is killed: `guardian`, at once; `cgroup`, the
+    service manager, with the rest of the service; `next-start`, the next host of the same state;
+    or `none`."""
     loop_lag_p99_ms: float | None
     python: str
     platform: str

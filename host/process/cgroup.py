@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Mapping
 
 from host.config.effective import PluginPolicy
 
@@ -95,7 +96,8 @@ class Leaf:
         """SIGKILL for everything in it."""
         if _written(self.folder, "cgroup.kill", "1"):
             return
-        for pid in _read(self.folder, "cgroup.procs").split():  # before Linux 5.14
+        _written(self.folder, "cgroup.freeze", "1")  # before Linux 5.14: nobody forks meanwhile
+        for pid in _read(self.folder, "cgroup.procs").split():
             try:
                 os.kill(int(pid), signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
@@ -140,6 +142,16 @@ def find_groups(*, settle: bool, mount: str = MOUNT, own: str = OWN) -> Groups:
     if not on:
         raise NotDelegated(f"{base} has none of the controllers {', '.join(CONTROLLERS)}")
     return Groups(base, on)
+
+
+def manager_ends_the_rest(groups: Groups | None, environ: Mapping[str, str], pid: int) -> bool:
+    """Whether a service manager kills what is in our group once process `pid`, which is us, has ended.
+
+    It does so for the main process of a service, and says in SYSTEMD_EXEC_PID which that is. Who has been
+    started by a service's shell, say, inherits the variable with another's number. A group alone kills
+    nobody.
+    """
+    return groups is not None and environ.get("SYSTEMD_EXEC_PID") == str(pid)
 
 
 def _is_delegated(folder: str, *, is_root: bool) -> bool:

@@ -66,6 +66,18 @@ def missing_module(line: str, *, runs_sdk: bool = True) -> Diagnosis | None:
     return Diagnosis("missing-module", f"module `{module}` is missing", fix)
 
 
+def raised(line: str) -> Diagnosis:
+    """For the last line of a traceback: a limit that the kernel keeps shows as an exception, too."""
+    if line.split(":")[0] == "MemoryError":
+        text = f"{line.rstrip(' :')} (limits.memory, which RLIMIT_DATA keeps)"
+        return Diagnosis("limit", text, "raise limits.memory, or have it use less")
+    if _OUT_OF_FILES.search(line):
+        return Diagnosis(
+            "limit", f"{line} (limits.open_files)", "raise limits.open_files, or have it close some"
+        )
+    return Diagnosis("exception", line)
+
+
 def not_spawned(error: OSError) -> Diagnosis:
     """Why the kernel did not give us a process: a fault of the host's surroundings, mostly."""
     name = errno.errorcode.get(error.errno or 0, "")
@@ -83,7 +95,7 @@ def _looked_at(exit: Exit | None, tail: Sequence[str], *, runs_sdk: bool, oom_ki
             return found
     for line in reversed(tail):
         if _EXCEPTION.match(line):
-            return _exception(line)
+            return raised(line)
     if exit is None:
         return Diagnosis("exit-code", "")
     if exit.code == 127:
@@ -107,13 +119,3 @@ def _signalled(signal: str, *, oom_killed: bool) -> Diagnosis:
     if signal == "SIGXCPU":
         return Diagnosis("limit", "", "raise the limit of processor time that outboard was started with")
     return Diagnosis("signal", "")
-
-
-def _exception(line: str) -> Diagnosis:
-    if line.split(":")[0] == "MemoryError":
-        return Diagnosis("limit", f"{line} (limits.memory)", "raise limits.memory, or have it use less")
-    if _OUT_OF_FILES.search(line):
-        return Diagnosis(
-            "limit", f"{line} (limits.open_files)", "raise limits.open_files, or have it close some"
-        )
-    return Diagnosis("exception", line)

@@ -9,7 +9,7 @@ import msgspec
 import protocol
 from host.discovery.validate import Candidate
 from host.observability.causes import Kind
-from host.process.diagnose import missing_module
+from host.process.diagnose import missing_module, raised
 from host.process.link import Link
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, RpcError
@@ -131,5 +131,7 @@ def _refusal(error: RpcError) -> HandshakeRefused:
     lines = trace.splitlines() if isinstance(trace, str) else []
     if missing := missing_module(error.message):
         return HandshakeRefused(missing.text, retry=True, kind=missing.kind, fix=missing.fix, traceback=lines)
-    kind: Kind = "exception" if data.get("type") else "refused"
-    return HandshakeRefused(error.message, retry=True, kind=kind, traceback=lines)
+    if data.get("type"):
+        found = raised(error.message)
+        return HandshakeRefused(found.text, retry=True, kind=found.kind, fix=found.fix, traceback=lines)
+    return HandshakeRefused(error.message, retry=True, traceback=lines)

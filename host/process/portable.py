@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import psutil
 
+from host.process.table import Process
 from host.process.usage import Measure, Quick
 
 
@@ -31,6 +32,10 @@ class PsutilReader:
                     if child.pid not in known:
                         known[child.pid] = child
                         queue.append(child)
+
+    def below(self, root: int) -> frozenset[Process]:
+        """Nobody: elsewhere than on Linux a process cannot be told from another with its pid."""
+        return frozenset()
 
     def quick(self, root: int) -> Quick | None:
         rss, cpu_s, threads, processes = 0, 0.0, 0, 0

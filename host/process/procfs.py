@@ -13,6 +13,7 @@ import os
 import re
 import resource
 
+from host.process.table import Process
 from host.process.usage import Measure, Quick
 
 MAX_SHARE = 4
@@ -54,6 +55,8 @@ class ProcReader:
         self._root_of: dict[int, int] = {}
         self._quick: dict[int, tuple[int, Quick]] = {}
         """By root: what was made of how many members at the last look."""
+        self._below: dict[int, frozenset[Process]] = {}
+        """By root; not there where it has changed since somebody asked."""
         self._strangers: set[int] = set()
         self._names: list[str] = []
         """All of /proc at the last listing."""
@@ -70,6 +73,7 @@ class ProcReader:
                 self._drop(root, member)
             del self._trees[root]
             self._quick.pop(root, None)
+            self._below.pop(root, None)
         for root in roots - self._trees.keys():
             self._trees[root] = {}
             self._names = []
@@ -106,6 +110,14 @@ class ProcReader:
         for pid, (_, member) in fresh.items():
             self._strangers.add(pid)
             self._give_back(member)
+
+    def below(self, root: int) -> frozenset[Process]:
+        found = self._below.get(root)
+        if found is None:
+            members = self._trees.get(root, {}).values()
+            found = frozenset(Process(each.pid, int(each.started)) for each in members if each.pid != root)
+            self._below[root] = found
+        return found
 
     def quick(self, root: int) -> Quick | None:
         members = self._trees.get(root)
@@ -175,6 +187,8 @@ class ProcReader:
         """Empty if it is gone."""
         if member.fd == _UNKEPT:
             text = _read(f"/proc/{member.pid}/stat")
+            if text is None:
+                return member.text  # as far as anybody can tell it is there still
             return text if text and _split(text)[19] == member.started else b""
         try:
             return os.pread(member.fd, _ENOUGH, 0)
@@ -185,7 +199,7 @@ class ProcReader:
         """Its parent's pid, and it, with a descriptor if there is room for one more."""
         path = f"/proc/{pid}/stat"
         if self._kept >= self._room:
-            text = _read(path)
+            text = _read(path) or b""
             fd = _UNKEPT
         else:
             try:
@@ -209,10 +223,12 @@ class ProcReader:
     def _adopt(self, root: int, found: tuple[int, _Member]) -> None:
         _, member = found
         self._trees[root][member.pid] = member
+        self._below.pop(root, None)
         self._root_of[member.pid] = root
 
     def _drop(self, root: int, member: _Member) -> None:
         self._trees[root].pop(member.pid, None)
+        self._below.pop(root, None)
         self._root_of.pop(member.pid, None)
         self._give_back(member)
 
@@ -237,12 +253,12 @@ def _split(text: bytes) -> list[bytes]:
     return text[text.rindex(b")") + 2 :].split(None, 22)
 
 
-def _read(path: str) -> bytes:
-    """Empty if it cannot be read."""
+def _read(path: str) -> bytes | None:
+    """Empty if it cannot be read; None if there is no descriptor to read it with."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
+    except OSError as error:
+        return None if error.errno in _NO_ROOM else b""
     try:
         return os.read(fd, 16384)
     except OSError:

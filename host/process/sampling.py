@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from host.process.table import Process
 from host.process.usage import Bounds, Measure, Peak, Quick, Reader, Usage
 
 STEPS_S = (1.0, 0.5, 0.25, 0.1, 0.05)
@@ -81,6 +82,10 @@ class Sampler:
                     seen[root] = self._again(tree, quick, now) or self._judge(tree, root, quick, now)
                 tree.due = _next(now, tree.step_s)
         return seen
+
+    def below(self, root: int) -> frozenset[Process]:
+        """Whom the last looks have found below a root. The same object again: nothing has changed."""
+        return self._reader.below(root)
 
     def due(self, now: float) -> float:
         """When to look next."""

@@ -24,7 +24,7 @@ import anyio.to_thread
 from host.process.adopted import adopts_only_from_plugins, reap
 from host.process.kill import kill, send
 from host.process.spawn import Child, started
-from host.process.table import Process, Table, children, instance_of, look, scan, walk
+from host.process.table import Process, children, instance_of, look, scan, walk
 
 ROUNDS = 3
 ROUND_S = 0.25
@@ -55,28 +55,23 @@ class Tree:
         self._limiter = anyio.CapacityLimiter(1)  # its own: nobody else's threads hold up an end
         self.known: frozenset[Process] = frozenset()
         """Who has been seen below the plugin, and was still there at the last look."""
+        self._seen: frozenset[Process] = frozenset()
 
-    def learn(self, table: Table) -> frozenset[Process]:
-        """Who is below the plugin in a table, and who was before. Changes nothing; for `remember`."""
-        if self._root is None:
-            return frozenset()
-        before = {one for one in self.known if table.has(one)}
-        return frozenset(before | table.below({self._root, *before}))
-
-    def remember(self, found: Collection[Process], *, instead_of: frozenset[Process] = frozenset()) -> None:
-        """Whom to look for once the plugin has ended. `instead_of`: what `known` was at that look."""
-        everybody = (self.known - instead_of).union(found)
-        self.known = frozenset(sorted(everybody)[:MAX_KNOWN]) if len(everybody) > MAX_KNOWN else everybody
+    def see(self, below: frozenset[Process]) -> None:
+        """Whom the look at all trees has found below the plugin, in place of whom it had found before."""
+        if below is not self._seen:
+            before, self._seen = self._seen, below
+            self._remember(below, instead_of=before)
 
     async def look(self) -> None:
-        """Like `learn`, for this tree alone: before something happens to the plugin."""
+        """At this tree alone, before something happens to the plugin: once it has ended it is too late."""
         if self._root is not None:
-            self.remember(await self._on_thread(_walk, self._root))
+            self._remember(await self._on_thread(_walk, self._root))
 
     async def end(self) -> None:
         """Ends the plugin, which lives, and everybody below it. Does not wait for the plugin's own end."""
         if self._root is not None:
-            self.remember(await self._on_thread(_end, self._root))
+            self._remember(await self._on_thread(_end, self._root))
 
     async def sweep(self) -> Swept:
         """Kills what is left of a plugin that has ended.
@@ -92,6 +87,11 @@ class Tree:
             await self._on_thread(kill, left, ROUND_S)
         left = await self._left()
         return Swept(frozenset(killed - left), frozenset(left))
+
+    def _remember(self, found: Collection[Process], *, instead_of: frozenset[Process] = frozenset()) -> None:
+        """Whom to look for once the plugin has ended."""
+        everybody = (self.known - instead_of).union(found)
+        self.known = frozenset(sorted(everybody)[:MAX_KNOWN]) if len(everybody) > MAX_KNOWN else everybody
 
     async def _left(self) -> set[Process]:
         if not adopts_only_from_plugins():

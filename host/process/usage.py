@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from host.process.table import Process
+
 Measure = Literal["rss", "private", "pss", "uss"]
 """`rss` counts what processes share once for each of them; the others do not. `private` is of one process."""
 
@@ -65,6 +67,9 @@ class Reader(Protocol):
 
     def find_descendants(self) -> None:
         """Looks who belongs to whom."""
+
+    def below(self, root: int) -> frozenset[Process]:
+        """Whom it has found below a root, without it. The same object again: nobody has come or gone."""
 
     def quick(self, root: int) -> Quick | None:
         """None if it is gone, or cannot be seen just now. The same object again: nothing has changed."""

@@ -32,6 +32,7 @@ from host.supervision.plugin_process import PluginProcess
 from host.supervision.start_slot import StartSlot
 from host.supervision.starting import Starting, own_folder
 from host.supervision.surroundings import Surroundings
+from host.supervision.unless import unless
 from host.supervision.verdict import (
     Verdict,
     environment_being_built,
@@ -44,7 +45,7 @@ from protocol.events import Event, Notification
 from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
 
 PATIENCE_S = 0.5
-ENDS_BY_ITSELF = ("exception", "missing-module")
+ENDS_BY_ITSELF = ("exception", "missing-module", "limit")
 """After telling us of these a plugin exits, and its exit code is worth the moment that it takes."""
 
 
@@ -85,6 +86,8 @@ class Generation:
         self._starting: Starting | None = None
         self._slot = StartSlot(around.starts)
         self._stop_asked = anyio.Event()
+        self._condemned = anyio.Event()
+        """It has broken a limit: from now on it has no time, whatever it is about to do."""
 
     @property
     def name(self) -> str:
@@ -116,7 +119,7 @@ class Generation:
         self.allowance.note(usage)
         if breach := self.allowance.breach:
             process.killed_by_host = True
-            process.kill()
+            self._condemned.set()
             self._post(Condemned(self.number, breach.text))
             if self.link is not None:
                 self.link.lost(breach.text)
@@ -135,7 +138,7 @@ class Generation:
     async def run(self) -> None:
         """From spawn to reaped. Does not raise; a cancellation kills the child, and sees it reaped."""
         try:
-            await self._slot.wait(unless=self._stop_asked)
+            await self._slot.wait(self._stop_asked)
             if self._stop_asked.is_set():
                 verdict: Verdict | None = Verdict(kind="asked", text="stopped before it was started")
             else:
@@ -187,16 +190,7 @@ class Generation:
             data_dir=data_dir,
             cache_dir=os.path.join(data_dir, "cache"),
         )
-        verdict: Verdict | None = None
-        async with anyio.create_task_group() as tasks:
-
-            async def give_up_when_stopped() -> None:
-                await self._stop_asked.wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(give_up_when_stopped)
-            verdict = await starting.run(identity)
-            tasks.cancel_scope.cancel()
+        verdict = await unless(self._stop_asked, lambda: starting.run(identity))
         if starting.is_done or self._stop_asked.is_set():
             return None  # asked to stop, `_serve` takes it down the ladder
         if verdict is None:
@@ -282,7 +276,8 @@ class Generation:
             tasks.start_soon(until, process.child.exited)
             tasks.start_soon(until, self._stop_asked)
             tasks.start_soon(until, self.voice.broken)
-        if process.is_alive and self._stop_asked.is_set():
+            tasks.start_soon(until, self._condemned)
+        if process.is_alive and self._stop_asked.is_set() and not self._condemned.is_set():
             await self._take_down(process)
             killed = "; it heeded neither shutdown nor SIGTERM, and was killed"
             return Verdict(kind="asked", text=f"stopped{killed if process.killed_by_host else ''}")
@@ -297,14 +292,15 @@ class Generation:
     # -- its end -----------------------------------------------------------------------------------
 
     async def _take_down(self, process: PluginProcess) -> None:
-        await process.take_down(self.policy.stop_timeout_s)
+        await unless(self._condemned, lambda: process.take_down(self.policy.stop_timeout_s))
         await process.end()
 
     async def _account_for_end(self, *, before: str) -> Verdict:
         """Waits a moment for it to end by itself, sees to it, and says which it was."""
         process = self.process
         assert process is not None
-        await process.wait_for_exit(0 if self.voice.fault else PATIENCE_S)
+        in_haste = self.voice.fault or self._condemned.is_set()
+        await process.wait_for_exit(0 if in_haste else PATIENCE_S)
         by_itself = not process.is_alive
         await process.end()
         return cause_of_death(

@@ -145,6 +145,7 @@ class PluginProcess:
 
     async def explain_itself(self) -> None:
         """Has it print the stack of every thread, which ends it, and waits a moment for that."""
+        await self.tree.look()  # once it has ended, who was below it can be anywhere
         self.stack = []
         self.child.signal(signal.SIGABRT)  # Python prints every thread's stack, whoever holds its lock
         await self.wait_for_exit(STACK_S)
@@ -159,6 +160,8 @@ class PluginProcess:
         self.killed_by_host = self.killed_by_host or self.child.exit is None
         with anyio.move_on_after(REAP_S, shield=True):
             if self.child.exit is None:
+                if self.group is not None:
+                    self.group.kill()  # all of it at once; the walk is for who has left the group
                 await self.tree.end()
             self.kill()
             await self.child.exited.wait()

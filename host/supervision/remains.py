@@ -38,7 +38,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Remains:
-    """`state_file` is None for a host that leaves no word to the next one; it still looks at its plugins."""
+    """`state_file` is None for a host that leaves no word to the next one."""
 
     def __init__(
         self,
@@ -71,19 +71,10 @@ class Remains:
         await self._write(set())
 
     async def run(self) -> None:
-        """Looks at what is below the plugins, until it is cancelled."""
+        """Writes down who is below the plugins, until it is cancelled."""
         while True:
             await anyio.sleep(EVERY_S)
-            trees = self._living()
-            if trees:
-                before = [tree.known for tree in trees]
-                try:
-                    found = await anyio.to_thread.run_sync(_learn, trees)
-                except RuntimeError:  # there can be no more threads; the next look may have one
-                    continue
-                for tree, known, now in zip(trees, before, found, strict=True):
-                    tree.remember(now, instead_of=known)
-            await self._write({process for tree in trees for process in tree.known})
+            await self._write({process for tree in self._living() for process in tree.known})
 
     def end(self) -> None:
         """Nothing is left, so the next host has nothing to look for."""
@@ -116,11 +107,6 @@ class Remains:
                 self._on_problem(FileProblem(str(self._file), None, "", reason, hint))
             return
         self._written = record
-
-
-def _learn(trees: list[Tree]) -> list[frozenset[Process]]:
-    table = scan()
-    return [tree.learn(table) for tree in trees]
 
 
 def _sweep_earlier(file: Path) -> Swept:

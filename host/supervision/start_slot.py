@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import anyio
 
+from host.supervision.unless import unless
+
 SLOT_S = 2.0
 """How long a start waits for others to get through their handshake. They may hang; it may not."""
 
@@ -15,19 +17,14 @@ class StartSlot:
         self._starts = starts
         self._is_taken = False
 
-    async def wait(self, unless: anyio.Event) -> None:
+    async def wait(self, stopped: anyio.Event) -> None:
         """Until there is one. Bounded; nobody who need not start any more waits for it."""
         with anyio.move_on_after(SLOT_S):
-            async with anyio.create_task_group() as tasks:
+            await unless(stopped, self._take)
 
-                async def give_up() -> None:
-                    await unless.wait()
-                    tasks.cancel_scope.cancel()
-
-                tasks.start_soon(give_up)
-                await self._starts.acquire_on_behalf_of(self)
-                self._is_taken = True
-                tasks.cancel_scope.cancel()
+    async def _take(self) -> None:
+        await self._starts.acquire_on_behalf_of(self)
+        self._is_taken = True
 
     def give_back(self) -> None:
         """If there is one to be given back."""

@@ -1,5 +1,7 @@
 """Has the process trees of all plugins looked at, off the loop, and tells each plugin what was seen.
 
+What a tree uses is judged against the plugin's limits; who is in it is looked for when the plugin has ended.
+
 One thread at a time does the looking, whatever else occupies the host's threads.
 """
 
@@ -38,6 +40,9 @@ class UsageWatch:
                     seen = await anyio.to_thread.run_sync(sampler.look, bounds, self._now(), limiter=thread)
                 except (OSError, RuntimeError):
                     seen = {}  # no descriptor to look with, or no thread; the next look may have them
+                for pid, generation in there.items():
+                    if generation.process is not None:
+                        generation.process.tree.see(sampler.below(pid))
                 for pid, usage in seen.items():
                     generation = there[pid]
                     if usage is not generation.allowance.usage or generation.allowance.is_watched:

@@ -9,7 +9,7 @@ import msgspec
 
 from host.environments.outcome import Failure
 from host.observability.causes import Cause, Kind
-from host.process.diagnose import Diagnosis, missing_module
+from host.process.diagnose import Diagnosis, missing_module, raised
 from host.process.exits import Exit
 from host.process.launchers import CannotLaunch
 from host.process.stderr import printable
@@ -65,11 +65,11 @@ def refused_to_start(error: RpcError) -> Verdict | None:
         text = f"configuration refused: {error.message}"
         return Verdict(becomes=Unfit, kind="refused", text=text)
     if error.code != ErrorCode.NOT_READY:
-        found = missing_module(error.message)
+        missing, found = missing_module(error.message), raised(error.message)
         return Verdict(
-            kind="missing-module" if found else "exception",
-            text=f"its start code failed: {error.message}",
-            fix=found.fix if found else None,
+            kind=missing.kind if missing else found.kind,
+            text=f"its start code failed: {found.text}",
+            fix=missing.fix if missing else found.fix,
         )
     after = data.get("retry_after_ms")
     retry_after_s = 5.0

@@ -39,7 +39,14 @@ def test_a_code_is_found_however_it_is_written(home: Path, asked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "meant"), [("OB403x", "OB403"), ("PluginUnavailible", "PluginUnavailable"), ("419", "OB41")]
+    ("asked", "meant"),
+    [
+        ("OB403x", "OB403"),
+        ("PluginUnavailible", "PluginUnavailable"),
+        ("419", "OB41"),
+        *(("OB40", f"OB40{number}") for number in (1, 2, 3)),
+        ("4", "OB401"),
+    ],
 )
 def test_an_unknown_code_is_told_what_is_near(home: Path, asked: str, meant: str) -> None:
     done = outboard("explain", asked, "--json", env=environment(home))

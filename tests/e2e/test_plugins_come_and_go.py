@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.daemon import SAMPLES, Daemon
+from tests.support.daemon import SAMPLES, Daemon, on_terminal
 from tests.support.plugins import is_gone, write_plugin
 
 ONE_FILE = """\
@@ -84,8 +84,11 @@ def test_broken_folders_do_not_keep_the_others_from_running(home: Path) -> None:
     (plugins / "a-loop").symlink_to("a-loop")
     with Daemon(home, plugins, home / "nowhere") as daemon:
         done = daemon.cli("status")
-        assert done.code == 0
+        assert done.code == 0  # nobody knows whether they ought to run
+        assert daemon.cli("doctor").code == 1
+        assert "3 problems" in done.out.splitlines()[0]
         assert f"{broken / 'plugin.toml'}:1: not TOML" in done.out
+        assert on_terminal("status", env=daemon.env).out.count("next: outboard doctor") == 1
         problems = daemon.status()["host"]["problems"]
         assert len(problems) == 3
         assert any("nowhere" in problem for problem in problems)

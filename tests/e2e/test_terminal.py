@@ -108,9 +108,15 @@ def test_no_line_of_the_overview_is_wider_than_the_terminal(home: Path, columns:
     (home / "bad").mkdir()
     (home / "bad" / "plugin.toml").write_text("nonsense\n")
     with Daemon(home, SAMPLES / "hello", home / name, home / "bad") as daemon:
-        *seen, _ = ESCAPE.sub("", on_terminal("status", env=daemon.env, columns=columns).out).splitlines()
+        shown = on_terminal("status", env=daemon.env, columns=columns).out
+        *seen, next_line = ESCAPE.sub("", shown).splitlines()
         assert max(map(len, seen)) <= columns
-        assert sum(line.endswith("…") for line in seen) >= 2
+        assert any(line.endswith("…") for line in seen)
+        (problem,) = daemon.status()["host"]["problems"]
+        whole = "".join("".join(seen).split())  # on as many lines as it takes
+        assert "".join(problem.split()) in whole
+        assert "1 prob" in seen[0] or columns == 40
+        assert next_line == "next: outboard why " + name
         plain = daemon.cli("status").out
         assert f"{name}: " in plain
         assert "…" not in plain

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from host.cli.why import explained
 from tests.support.daemon import Daemon, eventually
 from tests.support.plugins import ECHO, write_plugin, write_raw_plugin
 
@@ -25,7 +26,7 @@ QUICK = {"intensity": 2, "backoff_min": "10ms", "backoff_max": "20ms"}
         ("raise ValueError('no licence')", "exception", "ValueError: no licence", ""),
         ("os._exit(3)", "exit-code", "exit code 3", ""),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "signal", "SIGSEGV", ""),
-        ("raise MemoryError", "exception", "MemoryError", ""),
+        ("raise MemoryError", "limit", "MemoryError (limits.memory", "limits.memory"),
     ],
 )
 def test_why_tells_the_cause_the_last_words_and_what_to_type(
@@ -129,3 +130,19 @@ def test_operators_words_hold_whatever_moment_the_daemon_is_killed_at(home: Path
             daemon.start()
             assert daemon.plugin("off")["state"] == state
             assert time.monotonic() - began_at < 30
+
+
+def cause(at: float) -> dict[str, Any]:
+    about = {"kind": "exit-code", "text": "exit code 4", "generation": 1, "incident": "", "up_s": None}
+    return about | {"at": at, "killed_by_host": False, "in_flight": [], "stack": [], "stderr": []}
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"), [(1, None), (2, "and once before in the same way, at "), (3, "and 2 times before")]
+)
+def test_ends_of_one_kind_are_counted_as_a_person_would_say_it(ends: int, words: str | None) -> None:
+    about = {"name": "victim", "state": "backoff", "since": 0.0, "reason": "", "fix": None, "expected": True}
+    causes = [cause(100.0 - number) for number in range(ends)]
+    told = about | {"next_start_in_s": None, "causes": causes, "history": [], "next": []}
+    text = explained(told)
+    assert words in text if words is not None else "before" not in text

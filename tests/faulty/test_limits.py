@@ -7,6 +7,7 @@ plugin takes some hundred MiB, or 300 processes that end by themselves.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -95,6 +96,21 @@ def share(forks: int, mib: int) -> list[int]:
 def breed(count: int) -> None:
     for _ in range(count):
         fork(lambda: None)
+    time.sleep(30)
+
+@plugin.method
+def hide(count: int, seconds: str) -> None:
+    for _ in range(count):
+        first = os.fork()
+        if first == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            null = os.open("/dev/null", os.O_RDWR)
+            for fd in range(3):
+                os.dup2(null, fd)
+            os.execve("/bin/sleep", ["sleep", seconds], {})
+        os.waitpid(first, 0)
     time.sleep(30)
 
 @plugin.method
@@ -241,6 +257,57 @@ async def test_a_fork_bomb_is_ended_with_everything_that_it_has_started(tmp_path
             down = await killed(stage, "processes")
         assert "of 64" in down.reason
         await until(lambda: not group_of(group))
+
+
+async def test_a_broken_limit_ends_also_those_who_hide_before_anybody_has_seen_them(tmp_path: Path) -> None:
+    seconds = f"61.{os.getpid()}"
+    async with staged(tmp_path, glutton(tmp_path, processes=12)) as stage:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: use(stage, "hide", count=40, seconds=seconds))
+            await killed(stage, "processes")
+        try:
+            await until(lambda: not sleeping(seconds))
+        finally:
+            for pid in sleeping(seconds):
+                os.kill(pid, signal.SIGKILL)
+
+
+async def test_one_that_breaks_a_limit_while_it_is_being_stopped_is_not_waited_for(tmp_path: Path) -> None:
+    code = (
+        GLUTTON
+        + """
+@plugin.method
+def breed_once_there(file: str) -> None:
+    while not os.path.exists(file):
+        time.sleep(0.01)
+    breed(20)
+"""
+    )
+    victim = write_plugin(tmp_path, "victim", code, limits={"processes": 12}, start={"stop_timeout": "60s"})
+    go = tmp_path / "go"
+    async with staged(tmp_path, victim) as stage:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: use(stage, "breed_once_there", file=str(go)))
+            await until(lambda: stage.host.status("victim").plugins[0].calls.in_flight == 1)
+            group = stage.pid("victim")
+            tasks.start_soon(stage.host.stop, "victim")
+            await stage.events.state("victim", "stopping")
+            began = time.monotonic()
+            go.touch()
+        assert time.monotonic() - began < 30  # it would have a minute to finish what it does
+        await until(lambda: not group_of(group))
+
+
+def sleeping(seconds: str) -> list[int]:
+    """Who runs `sleep` for just so long."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline() == ["sleep", seconds]:
+                found.append(process.pid)
+        except psutil.Error:
+            pass
+    return found
 
 
 def group_of(number: int) -> list[int]:

@@ -14,6 +14,24 @@ from tests.support.plugins import ECHO, QUICK, staged, write_plugin, write_raw_p
 pytestmark = pytest.mark.anyio
 
 
+TOO_MUCH = "bytearray(600 * 1024**2)"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [TOO_MUCH, f"@plugin.on_start\ndef begin() -> None:\n    {TOO_MUCH}\n" + ECHO],
+    ids=["as it is loaded", "in its start code"],
+)
+async def test_a_start_that_takes_more_memory_than_it_may_names_the_limit(tmp_path: Path, code: str) -> None:
+    victim = write_plugin(tmp_path, "victim", code, limits={"memory": "200MiB"}, restart=QUICK)
+    async with staged(tmp_path, victim) as stage:
+        down = await stage.events.state("victim", "backoff")
+    assert down.cause is not None
+    assert down.cause.kind == "limit"
+    assert "MemoryError (limits.memory, which RLIMIT_DATA keeps)" in down.reason
+    assert "limits.memory" in (down.cause.fix or "")
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [

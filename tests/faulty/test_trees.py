@@ -19,7 +19,6 @@ from host.errors import OutboardError
 from host.observability.events import ProcessesLeaked
 from host.observability.logs import line_of
 from host.process import tree
-from host.supervision import remains
 from tests.support.brood import KINDS, bearing, children_of, left_of, with_sdk, without_sdk
 from tests.support.daemon import Daemon, eventually
 from tests.support.plugins import is_gone, staged, write_plugin
@@ -260,10 +259,7 @@ def test_one_that_is_another_process_every_millisecond_is_met(
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("death", ["it exits", "it is stopped", "it hangs"])
-async def test_an_embedded_host_finds_whom_it_has_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: str
-) -> None:
-    monkeypatch.setattr(remains, "EVERY_S", 0.02)
+async def test_an_embedded_host_finds_whom_it_has_seen(tmp_path: Path, death: str) -> None:
     async with staged(tmp_path, with_sdk(tmp_path)) as on:
         pid = on.pid("victim")
         brood = await on.host.call("victim", "brood")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from host.config.effective import PluginPolicy
-from host.process.cgroup import Groups, NotDelegated, find_groups
+from host.process.cgroup import Groups, NotDelegated, find_groups, manager_ends_the_rest
 
 MIB = 1024**2
 FILES = (
     *("memory.high", "memory.max", "memory.oom.group", "memory.events", "pids.max"),
-    *("cpu.weight", "cpu.max", "cgroup.procs", "cgroup.kill"),
+    *("cpu.weight", "cpu.max", "cgroup.procs", "cgroup.kill", "cgroup.freeze"),
 )
 
 
@@ -192,6 +192,7 @@ def test_without_cgroup_kill_every_process_in_it_is_killed(tmp_path: Path) -> No
         (folder / "cgroup.procs").write_text(f"{process.pid}\n{2**22 + 1}\n")
         leaf.kill()
         assert process.wait(10) == -9
+    assert (folder / "cgroup.freeze").read_text() == "1"  # meanwhile nobody in it could start another
 
 
 def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:
@@ -202,6 +203,14 @@ def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:
     assert leaf.oom_kills() == 0
     (folder / "memory.events").write_text("low 0\nhigh 7\nmax 3\noom 1\noom_kill 2\noom_group_kill 1\n")
     assert leaf.oom_kills() == 2
+
+
+def test_only_for_the_main_process_of_a_delegated_service_the_manager_ends_the_rest(tmp_path: Path) -> None:
+    ours = groups(tmp_path)
+    assert manager_ends_the_rest(ours, {"SYSTEMD_EXEC_PID": "42"}, 42)
+    assert not manager_ends_the_rest(ours, {"SYSTEMD_EXEC_PID": "41"}, 42)  # inherited
+    assert not manager_ends_the_rest(ours, {}, 42)  # delegated, and by nobody who looks after it
+    assert not manager_ends_the_rest(None, {"SYSTEMD_EXEC_PID": "42"}, 42)
 
 
 def test_a_real_group_holds_a_real_process() -> None:

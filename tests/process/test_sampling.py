@@ -16,6 +16,7 @@ import pytest
 from host.process.portable import PsutilReader
 from host.process.procfs import ProcReader
 from host.process.sampling import EXACT_REST, Sampler
+from host.process.table import Process, walk
 from host.process.usage import Bounds, Measure, Quick, Usage
 
 MIB = 1024**2
@@ -53,6 +54,9 @@ class Imagined:
 
     def open_files(self, root: int) -> int | None:
         return 7
+
+    def below(self, root: int) -> frozenset[Process]:
+        return frozenset()
 
     def close(self) -> None:
         pass
@@ -236,6 +240,28 @@ def test_a_reader_sees_the_whole_tree_and_forgets_what_ends(reader: Any) -> None
         assert reader.exact_memory(process.pid) is None
 
 
+@linux
+def test_a_reader_says_who_is_below_a_root_also_once_the_root_is_gone() -> None:
+    with running(GRANDCHILD) as (process, (child,)), contextlib.closing(ProcReader()) as reader:
+        until = time.monotonic() + 10
+        reader.follow({process.pid})
+        while len(reader.below(process.pid)) < 2:
+            reader.find_descendants()
+            assert time.monotonic() < until
+        below = reader.below(process.pid)
+        assert below == set(walk(process.pid))
+        reader.find_descendants()
+        assert reader.below(process.pid) is below  # nobody has come or gone
+        process.kill()
+        process.wait()
+        assert reader.quick(process.pid) is not None
+        assert reader.below(process.pid) == below
+        os.kill(child, 9)
+        while child in {one.pid for one in reader.below(process.pid)}:
+            reader.quick(process.pid)
+            assert time.monotonic() < until
+
+
 @pytest.mark.parametrize("reader", READERS, indirect=True)
 def test_a_reader_counts_threads_and_time(reader: Any) -> None:
     code = (
@@ -323,6 +349,7 @@ def test_out_of_descriptors_it_gives_back_half_and_goes_on() -> None:
             reader.follow(roots | {late})
             assert reader.kept == 2
             assert all(reader.quick(root) is not None for root in roots)
+            assert all(reader.quick(root) is not None for root in roots)  # and nobody is taken for gone
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for fd in filler:
