@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         PluginsChanged,
         ProcessesLeaked,
         ProcessesSwept,
+        SettingsChanged,
         StateChanged,
     )
     from host.observability.snapshot import HostStatus, PluginStatus, Status, Why
@@ -100,6 +101,7 @@ __all__ = [
     "ProcessesLeaked",
     "ProcessesSwept",
     "RemoteError",
+    "SettingsChanged",
     "StateChanged",
     "Status",
     "UnknownExtensionPoint",
@@ -125,6 +127,7 @@ _ELSEWHERE = {
             "PluginsChanged",
             "ProcessesLeaked",
             "ProcessesSwept",
+            "SettingsChanged",
             "StateChanged",
         ),
         "host.observability.events",

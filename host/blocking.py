@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import EllipsisType, TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 import msgspec
 
@@ -34,6 +34,7 @@ from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class _Errand(Generic[T]):
@@ -105,6 +106,7 @@ class BlockingHost:
         cache_dir: _Path | None = None,
         services: Mapping[str, Callable[..., Any]] | None = None,
         overrides: _Path | None = None,
+        sections: Mapping[str, type[msgspec.Struct]] | None = None,
     ) -> None:
         self._host = Host(
             config=config,
@@ -115,6 +117,7 @@ class BlockingHost:
             cache_dir=cache_dir,
             services=services,
             overrides=overrides,
+            sections=sections,
         )
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -258,6 +261,32 @@ class BlockingHost:
     def configuration_schema(self) -> dict[str, Any]:
         """See `Host.configuration_schema`."""
         return self._do(partial(_at_once, self._host.configuration_schema))
+
+    @overload
+    def settings(self, section: type[S]) -> S: ...
+
+    @overload
+    def settings(self, section: str) -> Any: ...
+
+    def settings(self, section: type[S] | str) -> Any:
+        """See `Host.settings`."""
+        return self._do(partial(_at_once, self._host.settings, section))
+
+    @overload
+    def on_config_change(
+        self, section: type[S], subscriber: Callable[[S, S], None]
+    ) -> Callable[[], None]: ...
+
+    @overload
+    def on_config_change(
+        self, section: str, subscriber: Callable[[Any, Any], None]
+    ) -> Callable[[], None]: ...
+
+    def on_config_change(
+        self, section: type[S] | str, subscriber: Callable[[Any, Any], None]
+    ) -> Callable[[], None]:
+        """See `Host.on_config_change`. `subscriber` is called on the host's thread, and cannot call it."""
+        return self._host.on_config_change(section, subscriber)
 
     def measures(self) -> Measures:
         """See `Host.measures`."""

@@ -28,8 +28,10 @@ from host.process.driver import Driver, current_driver
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
 from host.routing.host_calls import HostCalls
+from host.routing.own_settings import OwnSettings
 from host.routing.router import Router
 from host.routing.services import Services
+from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.report import report
 from host.supervision.states import SERVING
@@ -42,6 +44,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     """What a host is made of; see `Host` for each."""
 
     layers: Layers
+    app: AppSettings
     folders: list[Path]
     data_root: str
     state_file: Path | None
@@ -94,12 +97,14 @@ class Engine:
             given.folders,
             around,
             bus,
+            app=given.app,
             memory_file=given.state_file,
             known=given.known,
         )
         self.router = Router(tree.plugins, self.driver, bus)
         self.hooks = Hooks(points, tree.plugins, self.router, self.driver, bus)
-        self._host_calls = HostCalls(tree.plugins, self.router, services, self.driver, bus)
+        own_settings = OwnSettings(tree.plugins, tree.reloading, self.driver.now)
+        self._host_calls = HostCalls(tree.plugins, self.router, services, own_settings, self.driver, bus)
         self._started_at = time.monotonic()
         self._begun, self._over = anyio.Event(), anyio.Event()
         self.failure: BaseException | None = None

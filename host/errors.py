@@ -91,6 +91,8 @@ class ConfigError(OutboardError):
     def __init__(
         self, problems: Sequence[Any], *, hint: str | None = "fix the file; nothing was changed"
     ) -> None:
+        self.problems = list(problems)
+        """As they were found; `data` has each as a line."""
         lines = [str(problem) for problem in problems]
         super().__init__("\n".join(lines), data=lines, hint=hint)
 

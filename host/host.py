@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType, TracebackType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -23,17 +23,19 @@ from host.config.json_schema import json_schema
 from host.config.lines import KeyPath
 from host.config.load import LayerFile, Layers
 from host.config.places import user_places
+from host.config.sections import Sections
 from host.config.shown import Shown, shown
 from host.config.words import parse_key
 from host.engine import Engine, Given
 from host.observability.bus import Bus
-from host.observability.events import HostEvent
+from host.observability.events import HostEvent, PluginProblem
 from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import Status, Why
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.hooks import Hooks
 from host.routing.router import Router
+from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
 from host.supervision.plan import Plan
@@ -43,6 +45,7 @@ from host.supervision.tree import SupervisorTree
 from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Host:
@@ -56,7 +59,9 @@ class Host:
     lazy plugins provide; hosts may share it.
     `services`: functions that plugins may call if their manifests ask for it, by names like `mail.send`;
     async ones run on the loop, others each in a thread.
-    `overrides`: where `configure` keeps what it changes; without it that holds until the host is left.
+    `overrides`: where `configure` and plugins keep what they change; without it that holds until the host is
+    left.
+    `sections`: the app's own tables of `config`, each with the struct that it has to be: see `settings`.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -73,11 +78,19 @@ class Host:
         cache_dir: _Path | None = None,
         services: Mapping[str, Callable[..., Any]] | None = None,
         overrides: _Path | None = None,
+        sections: Mapping[str, type[msgspec.Struct]] | None = None,
     ) -> None:
         usual = user_places(os.environ, os.getuid())
         cache = os.path.abspath(cache_dir or usual.cache)
+        self._bus = Bus()
+        own = Sections(dict(sections or {}))
+        if mistake := own.misuse():
+            raise errors.HostMisuse(mistake, hint="see `sections` of Host")
+        self._app = AppSettings(own, lambda text: self._bus.emit(PluginProblem(file="", message=text)))
+        layers = config if isinstance(config, Layers) else _layers(config, overrides)
         self._given = Given(
-            layers=config if isinstance(config, Layers) else _layers(config, overrides),
+            layers=msgspec.structs.replace(layers, sections=own),
+            app=self._app,
             folders=[Path(folder) for folder in plugins],
             data_root=str(data_dir or usual.data),
             state_file=Path(state_file) if state_file is not None else None,
@@ -86,7 +99,6 @@ class Host:
             extension_points=tuple(extension_points),
             services=dict(services or {}),
         )
-        self._bus = Bus()
         self._engine: Engine | None = None
         self._router: Router | None = None
         self._was_entered = False
@@ -227,11 +239,44 @@ class Host:
         Raises ConfigError for a prefix that is no key.
         """
         path = _keys([prefix])[0] if prefix else ()
-        return shown(self._tree.reloading.told, self._tree.roster.configured, path)
+        tree = self._tree
+        return shown(tree.reloading.told, tree.roster.configured, path, self._app.sections)
 
     def configuration_schema(self) -> dict[str, Any]:
         """JSON Schema of an `outboard.toml`, with the settings of the plugins that have told theirs."""
-        return json_schema({name: plugin.schema for name, plugin in self._tree.roster.configured.items()})
+        known = {name: plugin.schema for name, plugin in self._tree.roster.configured.items()}
+        return json_schema(known, self._app.sections.schemas)
+
+    @overload
+    def settings(self, section: type[S]) -> S: ...
+
+    @overload
+    def settings(self, section: str) -> Any: ...
+
+    def settings(self, section: type[S] | str) -> Any:
+        """The app's own settings in one of its `sections`, by its struct or its name, as they hold now."""
+        _ = self._tree
+        return self._app.values[self._section(section)]
+
+    @overload
+    def on_config_change(
+        self, section: type[S], subscriber: Callable[[S, S], None]
+    ) -> Callable[[], None]: ...
+
+    @overload
+    def on_config_change(
+        self, section: str, subscriber: Callable[[Any, Any], None]
+    ) -> Callable[[], None]: ...
+
+    def on_config_change(
+        self, section: type[S] | str, subscriber: Callable[[Any, Any], None]
+    ) -> Callable[[], None]:
+        """Calls `subscriber` with a section as it was and as it is, whenever it has changed; returns the
+        function that ends it.
+
+        May be asked from anywhere, also before entering. It is called on the loop, and must not block.
+        """
+        return self._app.subscribe(self._section(section), subscriber)
 
     async def start(self, name: str) -> None:
         """Starts a plugin and waits until it runs, or does not.
@@ -332,6 +377,15 @@ class Host:
     @property
     def _tree(self) -> SupervisorTree:
         return self._entered.tree
+
+    def _section(self, section: type[msgspec.Struct] | str) -> str:
+        name = self._app.sections.name_of(section)
+        if name is None:
+            what = section if isinstance(section, str) else section.__name__
+            known = ", ".join(self._app.sections.types) or "none"
+            hint = f"it has: {known}; Host(sections={{...}}) declares them"
+            raise errors.HostMisuse(f"this host has no section `{what}`", hint=hint)
+        return name
 
     def _misuse(self) -> errors.HostMisuse:
         if self._engine is None:

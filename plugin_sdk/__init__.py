@@ -37,6 +37,7 @@ from plugin_sdk.errors import (
     PluginError,
     PluginUnavailable,
     RemoteError,
+    SettingsRefused,
 )
 from plugin_sdk.plugin import Plugin
 
@@ -57,4 +58,5 @@ __all__ = [
     "PluginError",
     "PluginUnavailable",
     "RemoteError",
+    "SettingsRefused",
 ]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LATE_S = 0.1
 """The host ends a call when its time is over; so much later a plugin does it by itself."""
+UPDATE = "config/update"
 Settled = Reply | Expired | Lost
 _OVER = RpcError(ErrorCode.REQUEST_CANCELLED, "the call that it was made for is over")
 
@@ -73,7 +74,7 @@ class Waiting:
             while True:
                 left = self.inbox.get_nowait()
                 if left is not None and not isinstance(left, Settled):
-                    left.fail(_OVER)
+                    left.come_too_late(_OVER)
         except Empty:
             pass
 
@@ -83,6 +84,7 @@ def ask(desk: Desk, context: Context, question: Question) -> Any:
     waiting = Waiting()
     deadline = deadline_of(context, question)
     context._waiting.append(waiting)
+    desk.begin_to_wait(waiting)
     try:
         if context.cancelled:  # looked at after it can no longer be missed
             raise _cancelled(question)
@@ -94,6 +96,7 @@ def ask(desk: Desk, context: Context, question: Question) -> Any:
                 desk.channel.cancel(call, "cancelled" if context.cancelled else "deadline")
     finally:
         context._waiting.remove(waiting)
+        desk.waiting.remove(waiting)
         waiting.end()
     if settled is None and not context.cancelled:
         settled = Expired(call)
@@ -138,6 +141,8 @@ def answer_in(settled: Settled | None, question: Question) -> Any:
 def _made(
     kind: type[errors.CallFailed], question: Question, code: int, message: str, data: Any = None
 ) -> errors.CallFailed:
+    if question.wire_name == UPDATE and code in (ErrorCode.INVALID_PARAMS, ErrorCode.INVALID_STATE):
+        kind = errors.SettingsRefused
     return kind(message, plugin=question.plugin, method=question.method, code=int(code), data=data)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from plugin_sdk import calls
 from plugin_sdk.calls import Question, Waiting
 from protocol.envelope import MessageId, Meta
-from protocol.lifecycle import ProgressParams, ProgressValue, StatusText
+from protocol.lifecycle import ConfigUpdate, ProgressParams, ProgressValue, StatusText
 
 if TYPE_CHECKING:
     from plugin_sdk.jobs import Desk
@@ -43,6 +46,11 @@ class Context:
     def settings(self) -> Any:
         """The plugin's settings: an instance of what was given to `plugin.settings`, else a dict."""
         return self._desk.settings
+
+    @property
+    def settings_revision(self) -> int:
+        """Rises with each change of the settings; for `update_settings` that must not undo another's."""
+        return self._desk.settings_revision
 
     @property
     def log(self) -> logging.Logger:
@@ -94,6 +102,31 @@ class Context:
         """The services of the app that the host is part of: `ctx.host.mail.send(to="ada")`."""
         return Services(self)
 
+    def update_settings(
+        self, changes: Mapping[str, Any] | None = None, seen_revision: int | None = None, /, **named: Any
+    ) -> Any:
+        """Changes the plugin's own settings, for now and for later; in an `AsyncContext`, to be awaited.
+
+        `ctx.settings` is the new value once it returns, and what is returned. All of it holds, or none. A
+        value of `msgspec.UNSET` takes back what was changed so before. `changes` is for names that cannot
+        be a keyword. With `seen_revision`, a `ctx.settings_revision`, it is refused if the settings have
+        changed since. A secret cannot be changed so: where one comes from is the operator's to say.
+
+        Raises:
+            SettingsRefused: with every problem. PluginBusy: too often; `retry_after` says when again.
+        """
+        wanted = {**(changes or {}), **named}
+        asked = ConfigUpdate(
+            set={name: value for name, value in wanted.items() if value is not msgspec.UNSET},
+            unset=[name for name, value in wanted.items() if value is msgspec.UNSET],
+            config_revision=seen_revision,
+        )
+        return self._ask_for_settings(Question("host", "update_settings", calls.UPDATE, asked, None))
+
+    def _ask_for_settings(self, question: Question) -> Any:
+        self._ask(question)
+        return self.settings  # which were told before the answer
+
     def _ask(self, question: Question) -> Any:
         return calls.ask(self._desk, self, question)
 
@@ -126,6 +159,10 @@ class AsyncContext(Context):
         from plugin_sdk.async_calls import ask_async  # asyncio: only for those who asked for it
 
         return await ask_async(self._desk, self, question)
+
+    async def _ask_for_settings(self, question: Question) -> Any:
+        await self._ask(question)
+        return self.settings
 
 
 class Services:

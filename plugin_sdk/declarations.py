@@ -132,7 +132,9 @@ class Declarations:
     def on_config_change(self, function: F) -> F:
         """Runs whenever the settings have changed; `ctx.settings` is the new value by then.
 
-        A plugin that has no such function is restarted instead.
+        It takes nothing, or `ctx`, or `ctx, old, new`: the settings as they were, and as this change has
+        made them. A plugin that has no such function is restarted instead, unless it has asked for the
+        change itself.
         """
         self.config_change = function
         return function

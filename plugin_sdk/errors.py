@@ -100,3 +100,18 @@ class MethodNotFound(RemoteError):
 
 class ContractError(RemoteError):
     """The params do not fit; `data` lists every problem."""
+
+
+class SettingsRefused(CallFailed):
+    """The host, or the plugin's own validator, did not take a change of settings: nothing has changed."""
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that was wrong, one line each: `$.times: "many" is not of type "integer"`."""
+        found = self.data if isinstance(self.data, list) else []
+        return [f"{each.get('path')}: {each.get('reason')}" for each in found if isinstance(each, dict)]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether all that was wrong is that somebody else has changed them meanwhile."""
+        return self.code == -32003

@@ -28,6 +28,7 @@ from protocol.errors import ErrorCode, RpcError
 from protocol.events import Cancelled, Ended, Event, Expired, Lost, Notification, Reply, Request
 from protocol.lifecycle import (
     ConfigParams,
+    ConfigTold,
     ConfigVerdict,
     LogLevel,
     PingResult,
@@ -51,17 +52,24 @@ class Desk:
         identity: PluginIdentity,
         settings: Any,
         features: Collection[str] = (),
+        *,
+        settings_revision: int = 0,
     ) -> None:
         self.plugin = plugin
         self.channel = channel
         self.identity = identity
         self.settings = settings
+        self.settings_revision = settings_revision
         self.features = features
         """What both sides can do."""
         self.wait: Callable[[Waiting, float | None], Settled | None]
         """How a thread waits for an answer of the host's: the runtime's to say."""
         self.log: logging.Logger = bridge(channel, identity.name)
         self.active: dict[MessageId, Job] = {}
+        self.waiting: list[Waiting] = []
+        """Threads that wait for an answer of the host's."""
+        self.checks: list[SettingsCheck] = []
+        """Not begun. Whoever waits for the host runs them meanwhile: it may not answer before it knows."""
         self.stuck_since: float | None = None
         """Since when the thread that runs handlers has not come back, as the relief sees it."""
         self.finished = False
@@ -100,7 +108,7 @@ class Desk:
         elif method == "lifecycle/start":
             job = Start(self, request, self.plugin.start)
         elif method == "config/validate":
-            job = SettingsCheck(self, request, is_async=False)
+            job = self._take_check(request)
         elif method == "shutdown":
             job = Shutdown(self, request, self.plugin.stop)
         else:
@@ -116,6 +124,18 @@ class Desk:
             if waited_for is not None and waited_for.token.adopt(job):
                 return None
         return job
+
+    def _take_check(self, request: Request) -> Job:
+        check = SettingsCheck(self, request, is_async=False)
+        self.checks.append(check)
+        for waiting in list(self.waiting):
+            waiting.adopt(check)
+        return check  # it is run where somebody comes to it first
+
+    def begin_to_wait(self, waiting: Waiting) -> None:
+        self.waiting.append(waiting)
+        for check in list(self.checks):
+            waiting.adopt(check)
 
     def _ping(self) -> PingResult:
         now = self.clock()
@@ -203,6 +223,10 @@ class Job:
         else:
             self.succeed(result)
 
+    def come_too_late(self, error: RpcError) -> None:
+        """The thread that it was for goes on with something else."""
+        self.fail(error)
+
     def succeed(self, result: Any) -> None:
         self._done()
         self.desk.channel.reply(self.id, result)
@@ -249,12 +273,15 @@ class Lifecycle(Job):
         super().__init__(desk, request, is_async=inspect.iscoroutinefunction(function))
         self._function = function
 
+    def arguments(self) -> tuple[Any, ...]:
+        """What the function may take, as much of it as it has parameters for."""
+        return (self.context,)
+
     def work(self) -> Any:
         function = self._function
         if function is None:
             return None
-        takes_context = bool(inspect.signature(function).parameters)
-        return function(self.context) if takes_context else function()
+        return function(*self.arguments()[: len(inspect.signature(function).parameters)])
 
     def fail(self, exception: BaseException) -> None:
         super().fail(exception)
@@ -282,13 +309,23 @@ class Start(Lifecycle):
 
 
 class SettingsCheck(Job):
-    """Whether other settings would do. Changes nothing."""
+    """Whether other settings would do. Changes nothing, so it may run in the middle of a handler."""
 
     __slots__ = ("_params",)
 
     def __init__(self, desk: Desk, request: Request, *, is_async: bool) -> None:
         super().__init__(desk, request, is_async=is_async)
         self._params = request.params
+
+    def run(self) -> None:
+        try:
+            self.desk.checks.remove(self)
+        except ValueError:  # another thread was here first
+            return
+        super().run()
+
+    def come_too_late(self, error: RpcError) -> None:
+        pass  # it is in the queue of all jobs as well
 
     def work(self) -> Any:
         config = msgspec.json.decode(self._params, type=ConfigParams).config
@@ -301,17 +338,24 @@ class SettingsChange(Lifecycle):
     They hold as soon as the change is read, so that calls that were made after it see them.
     """
 
-    __slots__ = ()
+    __slots__ = ("_before", "_now")
 
     def __init__(self, desk: Desk, event: Notification) -> None:
         super().__init__(
             desk, Request(id=0, method=event.method, params=event.params), desk.plugin.config_change
         )
+        self.context.request_id = None  # it is nobody's: what it asks of the host stands for itself
+        self._before = desk.settings
         try:
-            config = msgspec.json.decode(event.params, type=ConfigParams).config
-            desk.settings = read_settings(desk.plugin, config)
+            told = msgspec.json.decode(event.params, type=ConfigTold)
+            desk.settings = read_settings(desk.plugin, told.config)
+            desk.settings_revision = told.config_revision
         except (msgspec.DecodeError, RpcError) as error:  # the host has not asked before
             desk.note_failure(f"the settings did not change: {text_of(error)}")
+        self._now = desk.settings
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.context, self._before, self._now
 
     def succeed(self, result: Any) -> None:
         pass

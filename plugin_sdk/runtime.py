@@ -88,4 +88,6 @@ def _initialize(
         for feature in FEATURES
         if feature in params.features and (feature != "config" or plugin.config_change is not None)
     ]
-    return params, Desk(plugin, channel, params.plugin, settings, features)
+    return params, Desk(
+        plugin, channel, params.plugin, settings, features, settings_revision=params.config_revision
+    )

@@ -13,7 +13,7 @@ import msgspec
 PROTOCOL_VERSION = 1
 """Changes only when an old peer would break; everything else is a feature."""
 
-FEATURES = ("deadline", "progress", "nudge", "trace", "parent", "validate", "config", "secrets")
+FEATURES = ("deadline", "progress", "nudge", "trace", "parent", "validate", "config", "secrets", "update")
 """What this implementation can do beyond the base protocol.
 
 `deadline`: `meta.timeout_ms` on requests. `progress`: `$/progress` when `meta.progress` asks for it.
@@ -24,6 +24,8 @@ that the plugin's reading can move to another thread without a timer that ticks.
 host names the request of the plugin's that a call has come round from.
 `validate`: the plugin answers `config/validate`. `config`: it takes `config/changed` while it runs.
 `secrets`: settings that the plugin's schema calls secret come with `lifecycle/start`, and not before.
+`update`: the host answers `config/get` and `config/update`. What a plugin has changed so is told to it by
+`config/changed` before it is answered, whether or not it has `config`.
 """
 
 
@@ -125,6 +127,25 @@ class ConfigParams(msgspec.Struct, kw_only=True):
     """All of a plugin's settings, and not only those that differ."""
 
     config: dict[str, Any] = {}
+
+
+class ConfigTold(msgspec.Struct, kw_only=True):
+    """All of a plugin's settings as they hold."""
+
+    config: dict[str, Any] = {}
+    config_revision: int = 0
+    """Rises with each change of them; means nothing to another host."""
+
+
+class ConfigUpdate(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a plugin wants of its own settings; all of it holds, or none."""
+
+    set: dict[str, Any] = {}
+    """By the name of the setting; a table stands for the whole of it."""
+    unset: list[str] = []
+    """Names whose overriding values are taken back."""
+    config_revision: int | None = None
+    """Refused if the settings have changed since this one; null for no matter what."""
 
 
 class PingResult(msgspec.Struct, kw_only=True):

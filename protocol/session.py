@@ -39,7 +39,12 @@ STALL_S = 10.0
 Role = Literal["host", "plugin", "peer"]
 """A `peer` has no lifecycle: both ends may ask from the first byte. The control socket uses it."""
 
-_LANES = {"$/progress": Lane.PROGRESS, "log/record": Lane.LOG, "lifecycle/ping": Lane.CONTROL}
+_LANES = {
+    "$/progress": Lane.PROGRESS,
+    "log/record": Lane.LOG,
+    "lifecycle/ping": Lane.CONTROL,
+    "config/changed": Lane.REPLY,  # before the answer to whoever asked for it, and never without room
+}
 _NEVER_TOO_MANY = ("lifecycle/ping", "shutdown")  # a full peer can still be asked how it is, and to stop
 _LEAST_FRAME = 1024
 """What every peer takes, whatever it announces: a cancel or a bare error always fits."""

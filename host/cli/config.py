@@ -176,7 +176,8 @@ def _rows(socket: str, prefix: str) -> list[dict[str, Any]]:
 
 def _origin(row: dict[str, Any]) -> str:
     place = row["file"] if row["line"] is None else f"{row['file']}:{row['line']}"
-    return escaped(" ".join(part for part in (row["layer"], place) if part))
+    by = row["by"] and f"by the {row['by']}"
+    return escaped(" ".join(part for part in (row["layer"], place, by) if part))
 
 
 def _change(params: dict[str, Any], *, as_json: bool, socket: str, key: str) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from host.config.model import HostConfig, PluginOverrides
 from protocol.manifest import Manifest
+from protocol.secrets import is_reference
 from protocol.units import Duration, Size
 
 __all__ = ["POLICY_KEYS", "PluginPolicy", "backoff_delay_s", "effective", "policy_problems"]
@@ -176,7 +177,9 @@ def _plain(value: Any) -> Any:
 
 
 def _merged(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    """Tables key by key; all else is replaced whole."""
+    """Tables key by key; all else is replaced whole, and so is where a secret comes from."""
+    if is_reference(low) and is_reference(high):
+        return high
     merged = {key: _merged(value, {}) if isinstance(value, dict) else value for key, value in low.items()}
     for key, value in high.items():
         below = merged.get(key)

@@ -33,8 +33,11 @@ _REFERENCE = {
 }
 
 
-def json_schema(settings: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
-    """`settings` has the schema of each plugin's settings; None where it is not known."""
+def json_schema(
+    settings: Mapping[str, dict[str, Any] | None], sections: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """`settings` has the schema of each plugin's settings, None where it is not known; `sections` those of
+    the app's own tables."""
     (root, overrides), definitions = msgspec.json.schema_components(
         [HostConfig, PluginOverrides], schema_hook=_units, ref_template="#/$defs/{name}"
     )
@@ -49,11 +52,15 @@ def json_schema(settings: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]
             known[name] = of_plugin | {"properties": properties}
     config = definitions[root["$ref"].removeprefix("#/$defs/")]
     plugins = config["properties"]["plugins"] | {"properties": known}
+    own = {}
+    for name, schema in (sections or {}).items():
+        definitions[f"section.{name}"] = _moved(_for_a_file(schema), f"section.{name}", definitions)
+        own[name] = {"$ref": f"#/$defs/section.{name}"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "outboard.toml",
         **config,
-        "properties": config["properties"] | {"plugins": plugins},
+        "properties": config["properties"] | {"plugins": plugins} | own,
         "$defs": definitions,
     }
 

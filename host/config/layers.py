@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from host.config.lines import KeyPath, nearest_line
+from protocol.secrets import is_reference
 
 __all__ = ["Leaf", "Origin", "Table", "Tree", "at", "leaves", "merge", "nearest_origin", "plain", "tree"]
 
@@ -26,10 +27,13 @@ class Origin(msgspec.Struct, frozen=True):
     file: str = ""
     """Or the variable; empty where there is neither."""
     line: int | None = None
+    by: str = ""
+    """Whoever has written it, if that was not a person: `plugin NAME`."""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{self.layer} {place}" if place else self.layer
+        by = self.by and f"by the {self.by}"
+        return " ".join(part for part in (self.layer, place, by) if part)
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -56,12 +60,15 @@ def tree(
     lines: Mapping[KeyPath, int] | None = None,
     *,
     path: KeyPath = (),
+    by: Mapping[KeyPath, str] | None = None,
 ) -> Table:
-    """A document as a layer. `lines` are the document's, as `lines.places` finds them."""
+    """A document as a layer. `lines` are the document's, as `lines.places` finds them; `by` says of values
+    who has written them."""
     known = dict(lines) if lines is not None else {}
+    writers = by or {}
 
     def node(value: Any, path: KeyPath) -> Tree:
-        origin = Origin(layer, file, nearest_line(known, path))
+        origin = Origin(layer, file, nearest_line(known, path), writers.get(path, ""))
         if isinstance(value, Mapping):
             return Table({key: node(inner, (*path, key)) for key, inner in value.items()}, origin)
         return Leaf(value, origin)
@@ -84,6 +91,8 @@ def _over(low: Tree, high: Tree) -> Tree:
         return high
     if isinstance(low, Leaf):
         return msgspec.structs.replace(high, replaces=True)
+    if len(low.items) == len(high.items) == 1 and is_reference(plain(low)) and is_reference(plain(high)):
+        return high  # where a secret comes from is one thing to say, though it is written as a table
     items = dict(low.items)
     for key, value in high.items.items():
         items[key] = _over(items[key], value) if key in items else value

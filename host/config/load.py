@@ -17,8 +17,10 @@ import msgspec
 from host.config.environment import variables
 from host.config.layers import Origin, Table, at, merge, nearest_origin, plain, tree
 from host.config.model import HostConfig
+from host.config.overrides import Overrides, read_overrides
 from host.config.problems import FileProblem, by_line, dotted
 from host.config.read import Document, decode, parse_toml, read_text
+from host.config.sections import Sections
 from host.config.words import written
 from host.errors import ConfigError
 from protocol.contract import problems_of
@@ -43,6 +45,10 @@ class Configuration(msgspec.Struct, frozen=True):
 
     config: HostConfig = HostConfig()
     tree: Table = Table({}, Origin("built-in"))
+    overrides: Overrides = Overrides()
+    below: Table = Table({}, Origin("built-in"))
+    """Without the overrides, and what is above them."""
+    above: Table = Table({}, Origin("built-in"))
 
     def origin(self, path: tuple[str, ...]) -> Origin:
         return nearest_origin(self.tree, path)
@@ -60,8 +66,10 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str] = {}
     flags: Mapping[str, Any] = {}
     """What the command line says, as a document."""
+    sections: Sections = Sections()
+    """The app's own tables."""
 
-    def load(self, overrides: Mapping[str, Any] | None = None) -> Configuration:
+    def load(self, overrides: Overrides | None = None) -> Configuration:
         """Reads files, and so blocks. `overrides` stand in for what is in the file of overrides.
 
         Raises:
@@ -78,40 +86,53 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
                 layers += self._take(_document(file.path), file.layer, problems)
         if overrides is None:
             overrides = self.read_overrides(problems)
-        layers += self._take_said(tree(overrides, "overrides", str(self.overrides or "")), problems)
-        layers += self._take_said(merge(variables(self.environ)), problems)
-        layers += self._take_said(tree(self.flags, "flags"), problems)
-        merged = merge(layer for layer in layers if layer.items)
+        above = self._take_said(merge(variables(self.environ)), problems)
+        above += self._take_said(tree(self.flags, "flags"), problems)
+        return self._together(merge(layers), overrides, merge(above), problems)
+
+    def renewed(self, told: Configuration, overrides: Overrides) -> Configuration:
+        """What `told` is with other overrides; reads nothing. Raises ConfigError."""
+        return self._together(told.below, overrides, told.above, [])
+
+    def _together(
+        self, below: Table, overrides: Overrides, above: Table, problems: list[FileProblem]
+    ) -> Configuration:
+        own = self._take_said(overrides.layer(str(self.overrides or "")), problems)
+        merged = merge(layer for layer in (below, *own, above) if layer.items)
         if not problems:  # what each says is right, and it may still not fit together
-            problems += _problems(merged)
+            problems += _problems(merged, self.sections.outline)
+        if not any(problem.key == "" for problem in problems):  # of what could not be read nobody knows
+            problems += by_line(self.sections.problems(merged))
         if problems:
             raise ConfigError([_telling(problem) for problem in problems])
-        return Configuration(msgspec.convert(plain(merged), HostConfig, dec_hook=decode), merged)
+        config = msgspec.convert(plain(merged), self.sections.outline, dec_hook=decode)
+        return Configuration(config, merged, overrides, below, above)
 
-    def read_overrides(self, problems: list[FileProblem] | None = None) -> dict[str, Any]:
-        """What is in the file of overrides; {} if it is not there, or not to be used, which is a problem."""
+    def read_overrides(self, problems: list[FileProblem] | None = None) -> Overrides:
+        """What is in the file of overrides; none if it is not there, or cannot be used: a problem."""
         if self.overrides is None or not self.overrides.exists():
-            return {}
+            return Overrides()
         document = _document(self.overrides)
-        if isinstance(document, Document):
-            return document.value
+        found = document if isinstance(document, FileProblem) else read_overrides(document)
+        if isinstance(found, Overrides):
+            return found
         if problems is not None:
-            problems.append(document)
-        return {}
+            problems.append(found)
+        return Overrides()
 
     def _take(self, document: Document | FileProblem, layer: str, problems: list[FileProblem]) -> list[Table]:
         if isinstance(document, FileProblem):
             problems.append(document)
             return []
-        if wrong := document.problems(HostConfig):
+        if wrong := document.problems(self.sections.outline):
             problems += by_line(wrong)
-            return []
+            return [self.sections.part_of(document.value, layer, document.file, document.lines)]
         value = _with_folders_of(document.value, os.path.dirname(document.file))
         return [tree(value, layer, document.file, document.lines)]
 
     def _take_said(self, layer: Table, problems: list[FileProblem]) -> list[Table]:
         """A layer that is in no folder which a path could be relative to."""
-        wrong = _problems(layer)
+        wrong = _problems(layer, self.sections.outline)
         if not wrong and (folders := at(layer, ("host", "plugins"))) is not None:
             wrong = [
                 _problem(layer, ("host", "plugins"), f"{folder!r} is relative to nothing here", seen=folder)
@@ -157,12 +178,12 @@ def _document(path: Path) -> Document | FileProblem:
     return text if isinstance(text, FileProblem) else parse_toml(path, text)
 
 
-def _problems(layer: Table) -> list[FileProblem]:
+def _problems(layer: Table, model: type[HostConfig]) -> list[FileProblem]:
     return [
         _problem(
             layer, each.path, each.reason, hint=f"did you mean `{each.nearest}`?" if each.nearest else None
         )
-        for each in problems_of(plain(layer), HostConfig, decode_hook=decode)
+        for each in problems_of(plain(layer), model, decode_hook=decode)
     ]
 
 

@@ -17,10 +17,14 @@ from host.config.lines import KeyPath
 from host.config.load import Configuration
 from host.config.model import HostTable, WatchTable
 from host.config.problems import dotted
+from host.config.sections import Sections
+from protocol.contract import schema_of
 from protocol.manifest import Manifest
 from protocol.secrets import MASK, is_reference, secret_paths
 
 __all__ = ["Configured", "Shown", "shown"]
+
+NO_SECTIONS = Sections()
 
 
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,25 +43,32 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     layer: str
     file: str = ""
     line: int | None = None
+    by: str = ""
+    """`plugin NAME`, where a plugin has written it."""
 
 
-def shown(told: Configuration, plugins: Mapping[str, Configured], prefix: KeyPath = ()) -> list[Shown]:
+def shown(
+    told: Configuration,
+    plugins: Mapping[str, Configured],
+    prefix: KeyPath = (),
+    sections: Sections = NO_SECTIONS,
+) -> list[Shown]:
     """Everything at and below `prefix`, by layer and by key."""
     whole = merge([_built_in(), *(_of_plugin(name, plugins[name], told) for name in sorted(plugins))])
-    whole = merge([whole, told.tree])
+    own = {name: _defaults(schema_of(type_)) for name, type_ in sections.types.items()}
+    whole = merge([whole, tree(own, "app"), told.tree])
     found = at(whole, prefix)
     secrets = {
         ("plugins", name, "settings", *path)
         for name, plugin in plugins.items()
         for path in secret_paths(plugin.schema or {})
     }
+    secrets |= {path for name in sections.types for path in sections.secrets(name)}
     rows = []
     for path, leaf in leaves(found, prefix) if found is not None else ():
         origin = leaf.origin
         value = MASK if path in secrets and not _is_part_of_reference(whole, path) else leaf.value
-        rows.append(
-            Shown(key=dotted(path), value=value, layer=origin.layer, file=origin.file, line=origin.line)
-        )
+        rows.append(Shown(key=dotted(path), value=value, **msgspec.structs.asdict(origin)))
     return rows
 
 

@@ -10,10 +10,12 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from host.config.lines import DEEPEST, KeyPath, places
-from host.config.problems import key_text
+import msgspec
 
-__all__ = ["parse_key", "parse_value", "with_value", "without", "written"]
+from host.config.lines import DEEPEST, KeyPath, places
+from host.config.problems import dotted, key_text
+
+__all__ = ["changed_keys", "parse_key", "parse_value", "same", "with_value", "without", "written"]
 
 
 def parse_key(text: str) -> KeyPath:
@@ -76,3 +78,18 @@ def without(document: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
     elif rest and not isinstance(inner, Mapping) and inner is not None:
         copy[key] = inner
     return copy
+
+
+def same(one: object, other: object) -> bool:
+    """`1`, `1.0` and `true` are equal in Python, and not to a plugin."""
+    first, second = (msgspec.json.encode(value, order="deterministic") for value in (one, other))
+    return first == second
+
+
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The keys at the top, as one writes them, whose values differ; in order."""
+    return [
+        dotted((key,))
+        for key in sorted(before.keys() | after.keys())
+        if key not in before or key not in after or not same(before[key], after[key])
+    ]

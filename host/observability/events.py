@@ -118,6 +118,18 @@ class ProcessesLeaked(msgspec.Struct, frozen=True, kw_only=True, tag_field="even
     at: float = msgspec.field(default_factory=time.time)
 
 
+class SettingsChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="settings"):
+    """Settings of a plugin hold that did not before: by an operator's change, a reload, or its own doing."""
+
+    plugin: str
+    keys: list[str]
+    """Names of settings, and never a value."""
+    revision: int
+    by: str = ""
+    """`plugin NAME` if it has changed them itself."""
+    at: float = msgspec.field(default_factory=time.time)
+
+
 HostEvent = (
     StateChanged
     | PluginLogged
@@ -127,5 +139,6 @@ HostEvent = (
     | PluginsChanged
     | ProcessesSwept
     | ProcessesLeaked
+    | SettingsChanged
 )
 """Any of them: what a subscriber of `Host.on_event` is called with."""

@@ -29,6 +29,7 @@ from host.observability.events import (
     PluginsChanged,
     ProcessesLeaked,
     ProcessesSwept,
+    SettingsChanged,
     StateChanged,
 )
 from host.observability.outlet import Outlet, OutletStream, write_to
@@ -124,6 +125,10 @@ def line_of(event: HostEvent) -> LogLine:
             message = f"{_processes(len(event.pids))} left behind and cannot be ended: pid {pids}"
             level, name = "error", "leaked"
             fields.update(plugin=event.plugin, generation=event.generation)
+        case SettingsChanged():
+            by = f", by the {event.by}" if event.by else ""
+            level, name, message = "info", "settings", f"settings changed: {', '.join(event.keys)}{by}"
+            fields.update(plugin=event.plugin)
     message = escaped(message[:MAX_MESSAGE])
     return LogLine(time=stamp(event.at), level=level, event=name, message=message, **fields)
 

@@ -16,6 +16,7 @@ from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import (
     FEATURES,
     PROTOCOL_VERSION,
+    ConfigTold,
     HostInfo,
     InitializeParams,
     InitializeResult,
@@ -48,7 +49,7 @@ class HandshakeRefused(Exception):
 
 
 async def initialize(
-    link: Link, candidate: Candidate, identity: PluginIdentity, settings: dict[str, Any], *, deadline: float
+    link: Link, candidate: Candidate, identity: PluginIdentity, told: ConfigTold, *, deadline: float
 ) -> InitializeResult:
     """Introduces the two to each other.
 
@@ -60,7 +61,8 @@ async def initialize(
     params = InitializeParams(
         host=HostInfo(version=protocol.__version__),
         plugin=identity,
-        config=settings,
+        config=told.config,
+        config_revision=told.config_revision,
         limits=link.session.limits,
         features=list(FEATURES),
     )

@@ -26,6 +26,7 @@ from host.process.link import Link
 from host.routing import chain as chains
 from host.routing.chain import Chain, Step
 from host.routing.on_the_wire import wire_error
+from host.routing.own_settings import OwnSettings
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
 from host.routing.services import Services
 from host.routing.tracing import carrying
@@ -94,12 +95,14 @@ class HostCalls:
         plugins: Mapping[str, Supervisor],
         router: Router,
         services: Services,
+        own_settings: OwnSettings,
         driver: Driver,
         bus: Bus,
     ) -> None:
         self._plugins = plugins
         self._router = router
         self._services = services
+        self._own_settings = own_settings
         self._driver = driver
         self._bus = bus
         self._runs = False
@@ -109,7 +112,11 @@ class HostCalls:
         self._errands: dict[tuple[Link, MessageId], _Errand] = {}
         self._taken: Counter[tuple[str, str]] = Counter()
         """How many are in flight, by caller and callee."""
-        self._methods: dict[str, Callable[[_Errand], Awaitable[Any]]] = {"plugin/call": self._call_plugin}
+        self._methods: dict[str, Callable[[_Errand], Awaitable[Any]]] = {
+            "plugin/call": self._call_plugin,
+            "config/get": self._get_settings,
+            "config/update": self._update_settings,
+        }
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Begins the tasks, and holds them until it is cancelled.
@@ -238,6 +245,18 @@ class HostCalls:
         kind, text = type(error).__name__, errors.text_of(error)
         self._tell(errand, errors.RemoteError.code, f"{kind}: {text}")
         return RpcError(ErrorCode.PLUGIN_ERROR, f"{kind}: {text}", {"type": kind, "message": text})
+
+    # -- its own settings ----------------------------------------------------------------------
+
+    async def _get_settings(self, errand: _Errand) -> Any:
+        return self._own_settings.get(errand.plugin, errand.link)
+
+    async def _update_settings(self, errand: _Errand) -> Any:
+        plugin, link, params = errand.plugin, errand.link, errand.request.params
+        timeout = errand.time_left(DEFAULT_TIMEOUT_S)
+        return await self._within_bounds(
+            errand, "config/update", lambda: self._own_settings.update(plugin, link, params, timeout)
+        )
 
     # -- may it, and is there room -------------------------------------------------------------
 

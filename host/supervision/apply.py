@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import anyio
-import anyio.abc
 
 from host.supervision.plan import Plan
 from host.supervision.roster import Roster
 from host.supervision.sources import Seen
+from host.supervision.starts import Starts
 from protocol.lifecycle import Provides
 
 
@@ -18,9 +18,9 @@ async def apply(
     seen: Seen,
     provided: Mapping[str, Provides],
     roster: Roster,
-    starting: anyio.abc.TaskGroup,
+    starting: Starts,
 ) -> None:
-    """Returns once what had to go is gone, and what is to start has its task in `starting`."""
+    """Returns once what had to go is gone, and what is to start is under way in `starting`."""
     wanted, plugins = seen.wanted, roster.plugins
     # Somebody may have added or removed one by hand while the files were read.
     made = made.only(plugins.keys() ^ set(made.added))

@@ -41,8 +41,9 @@ from host.supervision.verdict import (
     not_launched,
 )
 from host.supervision.voice import OnLog, Voice
+from protocol.errors import Refusal, Refused
 from protocol.events import Event, Notification
-from protocol.lifecycle import InitializeResult, PluginIdentity, Provides
+from protocol.lifecycle import ConfigTold, InitializeResult, PluginIdentity, Provides
 
 PATIENCE_S = 0.5
 ENDS_BY_ITSELF = ("exception", "missing-module", "limit")
@@ -63,6 +64,7 @@ class Generation:
         on_log: OnLog,
         on_swept: Callable[[Swept], None],
         stats: PluginStats,
+        settings_revision: Callable[[], int],
     ) -> None:
         self.number = number
         self.incident = uuid.uuid4().hex[:8]
@@ -83,6 +85,7 @@ class Generation:
         self._post = post
         self._on_swept = on_swept
         self._stats = stats
+        self._settings_revision = settings_revision
         self._starting: Starting | None = None
         self._slot = StartSlot(around.starts)
         self._stop_asked = anyio.Event()
@@ -110,6 +113,22 @@ class Generation:
         before, self.policy = self.policy, policy
         self.allowance.change(policy)
         return self.process.change_limits(before, policy) if self.process is not None else []
+
+    @property
+    def told(self) -> ConfigTold:
+        """Its settings as it has them, secrets included."""
+        return self._starting.told if self._starting is not None else ConfigTold()
+
+    def tell(self, told: ConfigTold) -> bool:
+        """Other settings for the living process; False if it cannot be told them."""
+        if self._starting is None or self.link is None:
+            return False
+        try:
+            self.link.notify("config/changed", told)
+        except Refused as refused:  # gone, or larger than it takes
+            return refused.reason is Refusal.CLOSED
+        self._starting.told = told
+        return True
 
     def note_usage(self, usage: Usage) -> None:
         """Takes a look at it, and what follows: nothing, a concern, or its end at once."""
@@ -179,6 +198,7 @@ class Generation:
             link,
             self._candidate,
             lambda: self.policy,
+            self._settings_revision,
             self._around.driver,
             self.voice,
             on_introduced=self._be_introduced,

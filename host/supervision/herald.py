@@ -11,6 +11,7 @@ from host.observability.events import (
     PluginProblem,
     ProcessesLeaked,
     ProcessesSwept,
+    SettingsChanged,
     StateChanged,
 )
 from host.process.tree import Swept
@@ -43,6 +44,9 @@ class Herald:
 
     def tell_problem(self, file: str, message: str) -> None:
         self._bus.emit(PluginProblem(file=file, message=message, plugin=self._plugin))
+
+    def tell_settings(self, keys: list[str], revision: int, by: str) -> None:
+        self._bus.emit(SettingsChanged(plugin=self._plugin, keys=keys, revision=revision, by=by))
 
     def tell_swept(self, generation: int, swept: Swept) -> None:
         """Of what a generation has left."""

@@ -79,8 +79,7 @@ class Memory:
         """Reads the file. Never raises."""
         if self._file is None:
             return
-        for left in self._file.parent.glob(f"{glob.escape(temporary_prefix(self._file))}*"):
-            left.unlink(missing_ok=True)  # of a host that was killed while it wrote
+        remove_remains(self._file)
         try:
             with open(open_regular(self._file), "rb") as opened:
                 self._plugins = msgspec.json.decode(opened.read(), type=_File).plugins
@@ -198,6 +197,12 @@ def first_life(policy: PluginPolicy, remembered: Remembered, *, now: float, unix
 
 def temporary_prefix(file: Path) -> str:
     return f".{file.name}."
+
+
+def remove_remains(file: Path) -> None:
+    """What a host has left that was killed while it wrote `file`. Raises OSError."""
+    for left in file.parent.glob(f"{glob.escape(temporary_prefix(file))}*"):
+        left.unlink(missing_ok=True)
 
 
 def write_whole(file: Path, data: bytes) -> None:

@@ -1,4 +1,7 @@
-"""The layer that `config set` and plugins write: one file, replaced as a whole, or nothing but memory."""
+"""The file that `config set` and plugins write, replaced as a whole; or nothing but memory.
+
+What it holds is `host.config.overrides`. All of it reads or writes files, and so blocks.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,16 @@ import msgspec
 from host.config.layers import at
 from host.config.lines import KeyPath
 from host.config.load import Configuration, Layers
+from host.config.overrides import NotThere, Overrides, Unsayable
 from host.config.problems import FileProblem, dotted
-from host.config.words import with_value, without, written
 from host.errors import ConfigError
-from host.supervision.memory import write_whole
-
-WRITTEN_BY = "# Written by outboard: see `outboard config set` and `outboard config unset`."
+from host.supervision.memory import remove_remains, write_whole
 
 
-class Overrides:
-    """All of it reads or writes files, and so blocks."""
-
+class OverridesFile:
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
-        self._in_memory: dict[str, Any] = {}
+        self._in_memory = Overrides()
         """Of a host that has no file for them."""
 
     @property
@@ -31,76 +30,85 @@ class Overrides:
         """Of their place, as problems have it."""
         return str(self._layers.overrides or "overrides")
 
-    def told(self, document: Mapping[str, Any] | None = None) -> Configuration:
-        """The whole configuration as it is now, or as it would be with `document` for these.
+    def told(self, overrides: Overrides | None = None) -> Configuration:
+        """The whole configuration as it is now, or as it would be with `overrides`.
 
         Raises:
             ConfigError: with every problem.
         """
-        if document is None and self._layers.overrides is None:
-            document = self._in_memory
-        return self._layers.load(document)
+        if overrides is None and self._layers.overrides is None:
+            overrides = self._in_memory
+        return self._layers.load(overrides)
 
-    def changed(self, changes: Mapping[KeyPath, Any], told: Configuration) -> dict[str, Any]:
+    def changed(self, changes: Mapping[KeyPath, Any], told: Configuration) -> Overrides:
         """What they would be with these changes, of which UNSET takes a key back.
 
         Raises:
-            ConfigError: they cannot be read, or a key is not among them.
+            ConfigError: they cannot be read or held, or a key is not among them.
         """
-        document = self._read()
-        for path, value in changes.items():
-            if value is not msgspec.UNSET:
-                _check_that_it_can_be_said(path, value)
-                document = with_value(document, path, value)
-            elif (left := without(document, path)) != document:
-                document = left
-            else:
-                raise ConfigError([_not_set(told, path)])
-        return document
+        return _changed(self._read(), changes, told)
 
-    def keep(self, document: dict[str, Any]) -> None:
+    def changed_by(
+        self, plugin: str, changes: Mapping[KeyPath, Any], told: Configuration
+    ) -> tuple[Overrides, Configuration]:
+        """The same for a plugin, and what the configuration is then, from what was last read of all files.
+
+        Raises:
+            ConfigError: with every problem; also if somebody has edited the file, which would be lost.
+        """
+        if self._read() != told.overrides:
+            reason = "has been edited since it was read"
+            raise ConfigError([FileProblem(self.name, None, "", reason, "outboard reload")])
+        made = _changed(told.overrides, changes, told, by=plugin)
+        return made, self._layers.renewed(told, made)
+
+    def keep(self, overrides: Overrides) -> None:
         """Replaces them. Raises ConfigError if that cannot be written, and then nothing was."""
         file = self._layers.overrides
         if file is None:
-            self._in_memory = document
+            self._in_memory = overrides
             return
-        import tomli_w  # for who changes something
-
         try:
-            write_whole(file, f"{WRITTEN_BY}\n{tomli_w.dumps(document)}".encode())
+            remove_remains(file)
+            write_whole(file, overrides.text().encode())
         except OSError as error:
             reason = f"cannot be written: {error.strerror or error}"
             raise ConfigError([FileProblem(str(file), None, "", reason)]) from None
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Overrides:
         if self._layers.overrides is None:
             return self._in_memory
         problems: list[FileProblem] = []
-        document = self._layers.read_overrides(problems)
+        found = self._layers.read_overrides(problems)
         if problems:
             raise ConfigError(problems)
-        return document
+        return found
 
 
 def hidden(told: Configuration, changes: Mapping[KeyPath, Any]) -> list[str]:
     """What was set and has no effect, because a higher layer says otherwise."""
-    origins = [(path, told.origin(path)) for path, value in changes.items() if value is not msgspec.UNSET]
     return [
-        f"{dotted(path)}: has no effect yet: {origin} is above it"
-        for path, origin in origins
-        if origin.layer in ("environment", "flags")
+        f"{dotted(path)}: has no effect yet: {origin} is above it" for path, origin in above(told, changes)
     ]
 
 
-def _check_that_it_can_be_said(path: KeyPath, value: Any) -> None:
+def above(told: Configuration, changes: Mapping[KeyPath, Any]) -> list[tuple[KeyPath, Any]]:
+    """The keys of which a higher layer says otherwise, and which one."""
+    found = [(path, told.origin(path)) for path, value in changes.items() if value is not msgspec.UNSET]
+    return [(path, origin) for path, origin in found if origin.layer in ("environment", "flags")]
+
+
+def _changed(
+    overrides: Overrides, changes: Mapping[KeyPath, Any], told: Configuration, *, by: str = ""
+) -> Overrides:
     try:
-        written(value)
-    except (TypeError, AttributeError, RecursionError, ValueError):  # null, or something of a program's own
-        reason = f"TOML has no word for a {type(value).__name__}"
-        raise ConfigError([FileProblem("", None, dotted(path), reason)]) from None
-
-
-def _not_set(told: Configuration, path: KeyPath) -> FileProblem:
-    found = at(told.tree, path)
-    reason = "nobody has set it with `config set`"
-    return FileProblem("", None, dotted(path), reason, f"it comes from {found.origin}" if found else None)
+        made = overrides.changed(changes, by=by)
+        made.text()  # so that nothing is agreed upon which cannot be kept
+    except NotThere as missing:
+        found = at(told.tree, missing.path)
+        hint = f"it comes from {found.origin}" if found else None
+        reason = "nobody has set it with `config set`"
+        raise ConfigError([FileProblem("", None, dotted(missing.path), reason, hint)]) from None
+    except Unsayable as problem:
+        raise ConfigError([FileProblem("", None, dotted(problem.path), problem.reason)]) from None
+    return made

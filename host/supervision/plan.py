@@ -21,6 +21,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     restarted: list[Change] = []
     live: list[Change] = []
     """What holds at once, without a new process."""
+    at_start: list[Change] = []
+    """What waits for a plugin's next start, because it does not run."""
+    app: list[str] = []
+    """Keys of the app's own sections, which hold at once."""
     enabled: list[str] = []
     disabled: list[str] = []
     needs_new_host: list[str] = []
@@ -30,11 +34,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        return not any((self.added, self.removed, self.restarted, self.live, self.enabled, self.disabled))
+        plugins = (self.added, self.removed, self.restarted, self.live, self.enabled, self.disabled)
+        return not any((*plugins, self.at_start, self.app))
 
     def only(self, names: Collection[str]) -> Plan:
         """What it says of these plugins."""
-        changes = {key: [c for c in getattr(self, key) if c.name in names] for key in ("restarted", "live")}
+        changes = {
+            key: [change for change in getattr(self, key) if change.name in names]
+            for key in ("restarted", "live", "at_start")
+        }
         others = {
             key: [name for name in getattr(self, key) if name in names]
             for key in ("added", "removed", "enabled", "disabled")
@@ -48,6 +56,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             *(f"removed    {name}" for name in self.removed),
             *(f"restarted  {change.name}: {change.why}" for change in self.restarted),
             *(f"live       {change.name}: {change.why}" for change in self.live),
+            *(f"at start   {change.name}: {change.why}" for change in self.at_start),
+            *(f"live       {key}" for key in self.app),
             *(f"enabled    {name}" for name in self.enabled),
             *(f"disabled   {name}" for name in self.disabled),
             *(f"not yet    {key}: heeded by the next daemon" for key in self.needs_new_host),

@@ -14,6 +14,7 @@ import msgspec
 from host.config.effective import POLICY_KEYS, PluginPolicy
 from host.config.model import HostTable
 from host.config.problems import dotted
+from host.config.words import changed_keys, same
 from host.discovery.validate import Candidate
 from host.supervision.plan import Change, Plan
 from host.supervision.sources import Seen, Wanted
@@ -46,6 +47,7 @@ def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable, holds_at_on
     kept = {os.path.abspath(problem.file) for problem in seen.problems}
     restarted: list[Change] = []
     live: list[Change] = []
+    at_start: list[Change] = []
     enabled: list[str] = []
     disabled: list[str] = []
     for name in sorted(here.keys() & wanted.keys()):
@@ -54,7 +56,7 @@ def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable, holds_at_on
             (enabled if new.policy.enabled else disabled).append(name)
         elif why := _why_restart(old, new, holds_at_once):
             # What nobody wants running is not started by a change of its files.
-            (restarted if old.is_wanted else live).append(Change(name, why))
+            (restarted if old.is_wanted else at_start).append(Change(name, why))
         elif keys := _changed(old.policy, new.policy):
             live.append(Change(name, ", ".join(keys)))
     return Plan(
@@ -62,6 +64,7 @@ def plan(here: Mapping[str, Here], seen: Seen, *, before: HostTable, holds_at_on
         removed=sorted(name for name in here.keys() - wanted.keys() if here[name].candidate.file not in kept),
         restarted=restarted,
         live=live,
+        at_start=at_start,
         enabled=enabled,
         disabled=disabled,
         needs_new_host=[
@@ -113,16 +116,5 @@ def _changed(old: PluginPolicy, new: PluginPolicy) -> list[str]:
 def _keys(old: PluginPolicy, new: PluginPolicy, fields: Iterable[str]) -> list[str]:
     keys = [".".join(POLICY_KEYS[field]) for field in fields if field != "settings"]
     if "settings" in fields:
-        names = old.settings.keys() | new.settings.keys()
-        keys += [
-            dotted(("settings", name))
-            for name in sorted(names)
-            if not same(old.settings.get(name), new.settings.get(name))
-        ]
+        keys += [f"settings.{key}" for key in changed_keys(old.settings, new.settings)]
     return keys
-
-
-def same(one: object, other: object) -> bool:
-    """`1`, `1.0` and `true` are equal in Python, and not to a plugin."""
-    first, second = (msgspec.json.encode(value, order="deterministic") for value in (one, other))
-    return first == second

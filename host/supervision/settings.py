@@ -13,18 +13,22 @@ import anyio
 import msgspec
 
 from host.config.layers import at
+from host.config.lines import KeyPath
 from host.config.load import Configuration
 from host.config.problems import FileProblem, dotted
 from host.config.schemas import settings_problems
+from host.config.words import same
 from host.process.link import Expired, Link, Lost
 from host.process.secrets import SecretProblem, resolved
-from host.supervision.planning import Here, new_code, same
+from host.supervision.generation import Generation
+from host.supervision.overrides import above
+from host.supervision.planning import Here, new_code
 from host.supervision.sources import Seen, Wanted
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
 from protocol.errors import Refused, RpcError
-from protocol.lifecycle import ConfigParams, ConfigVerdict
-from protocol.secrets import secret_values
+from protocol.lifecycle import ConfigParams, ConfigTold, ConfigVerdict
+from protocol.secrets import secret_paths, secret_values, value_at
 
 ANSWER_S = 5.0
 """How long a plugin may think about new settings."""
@@ -36,7 +40,7 @@ class Approved(msgspec.Struct, frozen=True):
 
     supervisor: Supervisor
     wanted: Wanted
-    link: Link
+    generation: Generation
     """Of the process that has approved, and no other."""
     settings: dict[str, Any]
     """As the plugin gets them: secrets are there."""
@@ -45,29 +49,42 @@ class Approved(msgspec.Struct, frozen=True):
 class Change:
     """What a new configuration means for the settings of the plugins that are here."""
 
-    def __init__(self, told: Configuration, here: Mapping[str, Here], seen: Seen) -> None:
+    def __init__(self, told: Configuration, *, by: str = "") -> None:
         self.problems: list[FileProblem] = []
         self.approved: list[Approved] = []
         self._told = told
-        self._here = here
-        self._seen = seen
+        self._by = by
 
-    async def check(self, plugins: Mapping[str, Supervisor], now: float) -> None:
+    async def check(
+        self, plugins: Mapping[str, Supervisor], here: Mapping[str, Here], seen: Seen, now: float
+    ) -> None:
         """Asks schemas and plugins, all at once; bounded by `ANSWER_S`."""
         async with anyio.create_task_group() as asking:
-            for name, here in self._here.items():
-                wanted = self._seen.wanted.get(name)
-                if wanted is None or same(here.policy.settings, wanted.policy.settings):
+            for name, old in here.items():
+                wanted = seen.wanted.get(name)
+                if wanted is None or same(old.policy.settings, wanted.policy.settings):
                     continue
                 supervisor = plugins.get(name)
-                if supervisor is not None and not new_code(here, wanted) and wanted.policy.enabled:
-                    asking.start_soon(self._check, supervisor, here, wanted, now + ANSWER_S)
+                is_disabled_by_this = old.policy.enabled and not wanted.policy.enabled
+                if supervisor is None or new_code(old, wanted) or is_disabled_by_this:
+                    continue
+                generation = supervisor.generation if supervisor.link is not None else None
+                asking.start_soon(
+                    self.check_one, supervisor, generation, wanted, old.takes_settings, now + ANSWER_S
+                )
 
-    async def _check(self, supervisor: Supervisor, here: Here, wanted: Wanted, deadline: float) -> None:
-        schema = supervisor.offer.provides.config_schema
-        if schema is None:
-            settings = wanted.policy.settings
-        else:
+    async def check_one(
+        self,
+        supervisor: Supervisor,
+        generation: Generation | None,
+        wanted: Wanted,
+        takes_settings: bool,
+        deadline: float,
+    ) -> None:
+        """`generation` is the one to be asked; None if the plugin does not run."""
+        provides = supervisor.offer.provides if generation is None else generation.provides
+        schema, settings = provides.config_schema, wanted.policy.settings
+        if schema is not None:
             try:
                 settings = await resolved(wanted.policy.settings, schema)
             except SecretProblem as problem:
@@ -79,17 +96,15 @@ class Change:
                 self._refuse(wanted, each.path, each.reason, hint)
             if wrong:
                 return
-        generation = supervisor.generation
-        link = supervisor.link
-        if link is None or generation is None:
+        if generation is None or generation.link is None:
             return
         if schema is not None:
             generation.voice.secrets |= secret_values(settings, schema)
         if "validate" in generation.features:
-            for path, reason in await _asked(link, settings, deadline):
+            for path, reason in await _asked(generation.link, settings, deadline):
                 self._refuse(wanted, path, generation.voice.masked([reason])[0])
-        if here.takes_settings:
-            self.approved.append(Approved(supervisor, wanted, link, settings))
+        if takes_settings:
+            self.approved.append(Approved(supervisor, wanted, generation, settings))
 
     def _refuse(self, wanted: Wanted, path: Sequence[str], reason: str, hint: str | None = None) -> None:
         key = ("plugins", wanted.candidate.name, "settings", *path)
@@ -103,15 +118,13 @@ class Change:
         """Tells whoever takes it; returns the plugins that have had a new process meanwhile."""
         missed = []
         for each in self.approved:
-            supervisor, wanted = each.supervisor, each.wanted
-            supervisor.reconfigure(wanted.candidate, wanted.policy)
-            if each.link is supervisor.link:  # and no newer process
-                try:
-                    each.link.notify("config/changed", ConfigParams(config=each.settings))
-                    continue
-                except Refused:  # larger than it takes, or it has just gone
-                    pass
-            missed.append(supervisor)
+            supervisor = each.supervisor
+            # And nothing else of its policy: somebody may have disabled it meanwhile.
+            policy = msgspec.structs.replace(supervisor.policy, settings=each.wanted.policy.settings)
+            supervisor.reconfigure(supervisor.candidate, policy, by=self._by)
+            told = ConfigTold(config=each.settings, config_revision=supervisor.settings_revision)
+            if each.generation is not supervisor.generation or not each.generation.tell(told):
+                missed.append(supervisor)
         return missed
 
 
@@ -128,7 +141,34 @@ async def _asked(link: Link, settings: dict[str, Any], deadline: float) -> list[
         return [((), f"the plugin could not say whether it takes them: {one_line(str(error))}")]
     except msgspec.DecodeError:
         return [((), "the plugin's answer to config/validate is malformed")]
-    return [
-        (tuple(part for part in problem.path.removeprefix("$").split(".") if part), one_line(problem.reason))
-        for problem in verdict.problems[:MAX_REASONS]
+    return [(_path(problem.path), one_line(problem.reason)) for problem in verdict.problems[:MAX_REASONS]]
+
+
+def _path(json_path: str) -> tuple[str, ...]:
+    return tuple(one_line(part) for part in json_path.removeprefix("$").split(".") if part)
+
+
+def not_for_plugins(
+    plugin: str,
+    generation: Generation,
+    before: Configuration,
+    after: Configuration,
+    changes: Mapping[KeyPath, Any],
+) -> list[FileProblem]:
+    """What a plugin cannot change, though the settings are its own.
+
+    Where a secret comes from: it would have the host read a file, or run a command. And what is said above
+    the overrides, where a change would be lost.
+    """
+    own = ("plugins", plugin, "settings")
+    say = "is a secret, and where it comes from is an operator's to say"
+    problems = [
+        FileProblem("", None, dotted((*own, *path)), say, f"outboard config set {dotted((*own, *path))} ...")
+        for path in sorted(secret_paths(generation.provides.config_schema or {}))
+        if value_at(before.overrides.document, (*own, *path))
+        != value_at(after.overrides.document, (*own, *path))
     ]
+    for path, origin in above(after, changes):
+        reason = f"a change would have no effect: {origin} is above it"
+        problems.append(FileProblem("", None, dotted(path), reason))
+    return problems

@@ -17,7 +17,7 @@ from host.config.problems import FileProblem
 from host.discovery.scan import scan
 from host.discovery.validate import Candidate, load_manifest
 from host.supervision.memory import Memory
-from host.supervision.overrides import Overrides
+from host.supervision.overrides import OverridesFile
 from protocol.contract import nearest
 
 
@@ -41,7 +41,7 @@ class Sources:
     """`folders` are those that the host was given, before any of the configuration's."""
 
     def __init__(self, layers: Layers, folders: Sequence[Path], memory: Memory) -> None:
-        self.overrides = Overrides(layers)
+        self.overrides = OverridesFile(layers)
         self._folders = list(folders)
         self._memory = memory
 

@@ -23,7 +23,7 @@ from host.supervision.verdict import Verdict, refused_to_start
 from host.supervision.voice import Voice
 from protocol.errors import Refusal, Refused, RpcError
 from protocol.events import Notification
-from protocol.lifecycle import InitializeResult, PluginIdentity, ProgressParams
+from protocol.lifecycle import ConfigTold, InitializeResult, PluginIdentity, ProgressParams
 from protocol.secrets import secret_paths, secret_values
 
 LONGEST_START_S = 300.0
@@ -41,6 +41,7 @@ class Starting:
         link: Link,
         candidate: Candidate,
         policy: Callable[[], PluginPolicy],
+        settings_revision: Callable[[], int],
         driver: Driver,
         voice: Voice,
         *,
@@ -52,7 +53,10 @@ class Starting:
         """Whether it serves."""
         self._link = link
         self._candidate = candidate
+        self.told = ConfigTold()
+        """Its settings as it has been told them."""
         self._policy = policy
+        self._settings_revision = settings_revision
         self._driver = driver
         self._voice = voice
         self._on_introduced = on_introduced
@@ -92,8 +96,10 @@ class Starting:
 
     async def _run(self, identity: PluginIdentity) -> None:
         link, deadline = self._link, self._deadline
-        settings = self._policy().settings
-        result = await handshake.initialize(link, self._candidate, identity, settings, deadline=deadline)
+        told = self.told = ConfigTold(
+            config=self._policy().settings, config_revision=self._settings_revision()
+        )
+        result = await handshake.initialize(link, self._candidate, identity, told, deadline=deadline)
         link.tells_deadlines = "deadline" in result.features
         link.tells_traces = "trace" in result.features
         link.tells_parents = "parent" in result.features
@@ -101,6 +107,8 @@ class Starting:
         self.doing = "finished starting"
         tells_progress = "progress" in result.features
         complete = await self._with_secrets(result)
+        if complete is not None:
+            told.config = complete
         await handshake.start(link, deadline=deadline, tells_progress=tells_progress, settings=complete)
 
     def extend(self, said: Notification) -> None:
@@ -122,7 +130,7 @@ class Starting:
         schema = introduced.provides.config_schema
         if schema is None or not secret_paths(schema) or "secrets" not in introduced.features:
             return None
-        told = self._policy().settings
+        told = self.told.config
         settings = await resolved(told, schema)
         self._voice.secrets |= secret_values(settings, schema)
         return settings if settings != told else None

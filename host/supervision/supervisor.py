@@ -15,6 +15,7 @@ import anyio
 import anyio.abc
 
 from host.config.effective import PluginPolicy
+from host.config.words import changed_keys
 from host.discovery.validate import Candidate
 from host.observability.bus import Bus
 from host.observability.causes import Cause
@@ -70,6 +71,8 @@ class Supervisor:
     ) -> None:
         self.candidate = candidate
         self.policy = policy
+        self.settings_revision = 0
+        """How often its settings have changed under this host."""
         self.life = life
         self.since_unix = time.time() - max(0.0, around.driver.now() - life.since)
         self.stats = PluginStats()
@@ -206,10 +209,16 @@ class Supervisor:
         self.post(Enable(reason, start=self.policy.start_mode == "eager"))
         await self.wait_until(_has_arrived)
 
-    def reconfigure(self, candidate: Candidate, policy: PluginPolicy) -> None:
-        """What holds from the next event on; what a process has from its start, from its next start on."""
+    def reconfigure(self, candidate: Candidate, policy: PluginPolicy, *, by: str = "") -> None:
+        """What holds from the next event on; what a process has from its start, from its next start on.
+
+        `by`: who has changed the settings, if it was not an operator.
+        """
         self.candidate = candidate
-        self.policy = policy
+        before, self.policy = self.policy.settings, policy
+        if keys := changed_keys(before, policy.settings):
+            self.settings_revision += 1
+            self.herald.tell_settings(keys, self.settings_revision, by)
         refused = self._generation.reconfigure(policy) if self._generation is not None else []
         for text in refused:
             self.herald.tell_problem(candidate.file, f"{self.name}: {text}")
@@ -307,6 +316,7 @@ class Supervisor:
                 on_log=self._take_log,
                 on_swept=partial(self.herald.tell_swept, command.generation),
                 stats=self.stats,
+                settings_revision=lambda: self.settings_revision,
             )
             tasks.start_soon(self._generation.run)
         elif isinstance(command, EndGeneration):

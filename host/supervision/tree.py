@@ -22,6 +22,7 @@ from host.config.problems import FileProblem
 from host.discovery.validate import load_manifest
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
+from host.supervision.app_settings import AppSettings
 from host.supervision.complaints import Complaints
 from host.supervision.known import Known
 from host.supervision.memory import Memory
@@ -49,6 +50,7 @@ class SupervisorTree:
         around: Surroundings,
         bus: Bus,
         *,
+        app: AppSettings,
         memory_file: Path | None = None,
         known: Known | None = None,
     ) -> None:
@@ -56,6 +58,7 @@ class SupervisorTree:
         self.memory = Memory(memory_file, lambda problem: self.complaints.add([problem]))
         self.roster = Roster(around, bus, self.memory, known, self._note_cycle)
         self.plugins = self.roster.plugins
+        self.app = app
         self.requirements = self.roster.requirements
         self._sources = Sources(layers, folders, self.memory)
         self._around = around
@@ -75,6 +78,7 @@ class SupervisorTree:
             self._sources,
             self.roster,
             self.complaints,
+            self.app,
             on_told=self._watching.configure,
             now=around.driver.now,
         )
@@ -98,6 +102,10 @@ class SupervisorTree:
         """
         tasks = self.roster.tasks
         assert tasks is not None
+        values, wrong = await self.app.read(self.reloading.told)
+        if wrong:
+            raise errors.ConfigError(wrong)
+        self.app.hold(values)
         self.memory.load()
         self._bus.subscribe(self._remember)
         tasks.start_soon(self.memory.run)

@@ -114,7 +114,7 @@ def announcements(made: Plan, files: Mapping[str, str], table: WatchTable) -> li
         *(told("added", name, "load", "a plugin is there") for name in made.added),
         *(told("removed", name, "unload", "its files are gone") for name in made.removed),
         *(told("changed", change.name, "restart", change.why) for change in made.restarted),
-        *(told("changed", change.name, "keep", change.why) for change in made.live),
+        *(told("changed", change.name, "keep", change.why) for change in (*made.live, *made.at_start)),
     ]
 
 

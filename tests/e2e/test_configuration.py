@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
+import threading
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import jsonschema_rs
 import pytest
 
 from host.config.places import overrides_file
-from tests.support.daemon import Daemon, on_terminal, outboard
-from tests.support.plugins import write_plugin
+from host.errors import OutboardError
+from tests.support.daemon import Daemon, eventually, on_terminal, outboard
+from tests.support.plugins import QUICK, write_plugin
 
 CODE = """
 from typing import Annotated
@@ -221,3 +226,184 @@ def test_8_without_a_daemon_there_is_nothing_to_show_or_change(tmp_path: Path) -
         ["unset", "host.max_starts"],
     ):
         assert outboard("config", *words, env=env).code == 8
+
+
+# -- what plugins change themselves, and what is not live --------------------------------------------------
+
+
+OWN = (
+    CODE
+    + """
+@plugin.method
+def prefer(greeting: str, ctx: Context) -> str:
+    return ctx.update_settings(greeting=greeting).greeting
+"""
+)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    write_plugin(tmp_path / "plugins", "greeter", OWN, settings={"greeting": "Hello"}, restart=QUICK)
+    (tmp_path / "outboard.toml").write_text("[host]\nplugins = ['plugins']\n")
+    return tmp_path
+
+
+def test_what_a_plugin_has_set_is_known_as_its_own_and_an_operator_can_take_it_back(own: Path) -> None:
+    with daemon_of(own) as daemon:
+        assert daemon.call("greeter", "prefer", greeting="Servus") == "Servus"
+        origin = f"overrides {overrides(daemon)} by the plugin greeter"
+        assert daemon.cli("config", "get", GREETING, "--origin").out == f"Servus\n# {origin}\n"
+        assert daemon.cli("config", "get", GREETING, "--json").json["by"] == "plugin greeter"
+        log = daemon.cli("logs", "greeter").out
+        assert "settings changed: greeting, by the plugin greeter" in log
+        daemon.stop()
+        daemon.start()
+        assert daemon.call("greeter", "greet") == "Servus"
+        assert daemon.cli("config", "get", GREETING, "--origin").out.endswith("by the plugin greeter\n")
+        assert daemon.cli("config", "unset", GREETING).code == 0
+        assert daemon.call("greeter", "greet") == "Hello"
+        assert tomllib.loads(overrides(daemon).read_text()) == {}
+
+
+def test_a_call_whose_change_is_refused_says_why(own: Path) -> None:
+    with daemon_of(own) as daemon:
+        done = daemon.cli("call", "greeter", "prefer", "greeting=")
+        assert done.code == 1
+        assert "SettingsRefused" in done.err
+        assert "shorter than 1 character" in done.err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        (GREETING, "Moin", "live"),
+        ("plugins.greeter.limits.processes", "9", "live"),
+        ("plugins.greeter.limits.memory", "300MiB", "live"),
+        ("plugins.greeter.restart.intensity", "2", "live"),
+        ("plugins.greeter.health.interval", "1s", "live"),
+        ("plugins.greeter.critical", "true", "live"),
+        ("plugins.greeter.enabled", "false", "disabled"),
+        ("host.max_starts", "3", "not yet"),
+    ],
+)
+def test_it_is_said_what_holds_at_once_and_what_does_not(own: Path, key: str, value: str, word: str) -> None:
+    with daemon_of(own) as daemon:
+        before = daemon.cli("status", "greeter", "--json").json["plugins"][0]["pid"]
+        for dry in (["--dry-run"], []):
+            done = daemon.cli("config", "set", key, value, *dry)
+            assert (done.code, done.out[: len(word)]) == (0, word)
+        after = daemon.cli("status", "greeter", "--json").json["plugins"][0]
+        assert after["pid"] == (None if word == "disabled" else before)
+        if key.endswith("memory"):
+            assert after["memory_limit_bytes"] == 300 * 1024**2
+
+
+def test_what_a_plugin_is_made_of_is_not_configuration(own: Path) -> None:
+    with daemon_of(own) as daemon:
+        done = daemon.cli("config", "set", "plugins.greeter.run.python", "other.py")
+        assert (done.code, "unknown key" in done.err) == (6, True)
+
+
+@pytest.mark.parametrize("how", ["stopped", "lazy", "disabled", "quarantined"])
+def test_a_plugin_that_does_not_run_is_told_when_it_starts(own: Path, how: str) -> None:
+    if how == "lazy":
+        (own / "plugins" / "greeter" / "plugin.toml").write_text(
+            "[plugin]\nname = 'greeter'\nversion = '1.0.0'\n[run]\npython = 'main.py'\n"
+            "[start]\nmode = 'lazy'\n"
+        )
+    with daemon_of(own) as daemon:
+        if how == "stopped":
+            daemon.cli("stop", "greeter")
+        elif how == "disabled":
+            daemon.cli("disable", "greeter")
+        elif how == "quarantined":
+            assert daemon.cli("config", "set", "plugins.greeter.restart.intensity", "1").code == 0
+            for _ in range(2):
+                pid = daemon.until_state("greeter", "running", "degraded")["pid"]
+                os.kill(pid, signal.SIGKILL)
+                eventually(lambda: daemon.plugin("greeter")["pid"] != pid)  # noqa: B023
+            daemon.until_state("greeter", "quarantined")
+        bad = daemon.cli("config", "set", GREETING, '""')
+        assert (bad.code, "shorter than" in bad.err) == (6, True)
+        done = daemon.cli("config", "set", GREETING, "Moin")
+        assert done.code == 0
+        expected = "restarted" if how == "quarantined" else "at start"
+        assert done.out.startswith(f"{expected}  {' ' * (9 - len(expected))}greeter: settings.greeting")
+        if how == "disabled":
+            daemon.cli("enable", "greeter")
+        elif how == "stopped":
+            daemon.cli("start", "greeter")
+        assert daemon.call("greeter", "greet") == "Moin"
+
+
+def test_a_daemon_that_is_killed_over_changes_comes_back_with_what_was_written_last(own: Path) -> None:
+    with daemon_of(own) as daemon:
+        for first in (100, 200, 300):
+            accepted = [0]
+
+            def change_on(first: int = first, accepted: list[int] = accepted) -> None:
+                for number in range(first, first + 90):
+                    try:
+                        daemon.ask("config/set", {"set": {GREETING: str(number)}})
+                    except OutboardError:
+                        return
+                    accepted.append(number)
+
+            operator = threading.Thread(target=change_on)
+            operator.start()
+            eventually(partial(_has_more_than, 5, accepted))
+            daemon.stop(signal.SIGKILL)
+            operator.join(30)
+            daemon.start()
+            assert int(daemon.call("greeter", "greet")) in (accepted[-1], accepted[-1] + 1)
+        assert daemon.cli("config", "set", GREETING, "again").code == 0
+        left = [name for name in os.listdir(overrides(daemon).parent) if name.startswith(".overrides")]
+        assert left == []
+
+
+def _has_more_than(count: int, things: list[int]) -> bool:
+    return len(things) > count
+
+
+def test_a_daemon_that_is_killed_while_a_plugin_thinks_about_a_change_has_not_made_it(own: Path) -> None:
+    code = OWN + (
+        "\n@plugin.validate_settings\ndef check(settings: Settings) -> None:\n"
+        "    if settings.greeting == 'slow':\n        open('asked', 'w').close()\n        time.sleep(60)\n"
+    )
+    shutil.rmtree(own / "plugins" / "greeter")
+    folder = write_plugin(own / "plugins", "greeter", code)
+    with daemon_of(own) as daemon:
+        setting = daemon.begin("config", "set", GREETING, "slow")
+        eventually((folder / "asked").exists)
+        daemon.stop(signal.SIGKILL)
+        setting.communicate(timeout=30)
+        assert setting.returncode != 0
+        daemon.start()
+        assert daemon.call("greeter", "greet") == "Hi"
+        assert not overrides(daemon).exists()
+
+
+def test_files_of_conf_d_are_read_in_the_order_of_their_names_and_each_counts(own: Path) -> None:
+    folder = own / "conf.d"
+    folder.mkdir()
+    (folder / "20-b.toml").write_text(f"{GREETING} = 'b'\n")
+    (folder / "10-a.toml").write_text(f"{GREETING} = 'a'\nhost.max_starts = 7\n")
+    (folder / "30-c.toml.off").write_text(f"{GREETING} = 'c'\n")
+    with daemon_of(own) as daemon:
+        assert daemon.call("greeter", "greet") == "b"
+        assert daemon.cli("config", "get", GREETING, "--origin").out == f"b\n# conf.d {folder}/20-b.toml:1\n"
+        assert daemon.cli("config", "get", "host.max_starts").out == "7\n"
+
+
+def test_a_plan_says_what_a_reload_would_do_and_a_signal_does_it(own: Path) -> None:
+    with daemon_of(own) as daemon:
+        write_plugin(own / "plugins", "other", CODE)
+        with open(own / "outboard.toml", "a") as file:
+            file.write("[plugins.greeter.settings]\ngreeting = 'Moin'\n")
+        plan = daemon.cli("reload", "--dry-run").out
+        assert "added      other\n" in plan
+        assert "live       greeter: settings.greeting\n" in plan
+        assert daemon.call("greeter", "greet") == "Hello"
+        daemon.process.send_signal(signal.SIGHUP)
+        eventually(lambda: daemon.call("greeter", "greet") == "Moin")
+        assert daemon.cli("start", "other").code == 0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
 from host import ConfigError, Host, PluginCrashed
-from host.observability.events import PluginLogged
-from tests.support.plugins import Events, make_host, pid_of, write_plugin, write_raw_plugin
+from host.observability.events import PluginLogged, SettingsChanged
+from tests.support.plugins import Events, make_host, pid_of, settled, write_plugin, write_raw_plugin
 
 pytestmark = pytest.mark.anyio
 
@@ -369,3 +371,76 @@ async def test_a_command_has_ten_seconds_and_no_more(tmp_path: Path, monkeypatch
     async with greeter(tmp_path) as host:
         [line] = await refused(host, token={"command": ["sleep", "60"]})
         assert "took longer" in line
+
+
+async def test_a_change_that_is_written_is_carried_out_though_nobody_waits_for_it_any_more(
+    tmp_path: Path,
+) -> None:
+    async with greeter(tmp_path, SETTINGS) as host:
+        events = Events(host)
+        with anyio.CancelScope() as waiting:
+
+            def give_up(event: Any) -> None:
+                if isinstance(event, SettingsChanged):
+                    waiting.cancel()
+
+            host.on_event(give_up)
+            await host.configure({GREETING: "Servus"})
+        assert waiting.cancelled_caught
+        await events.state("greeter", "running")
+        assert (await told(host))[0] == "Servus"
+
+
+async def test_a_plugin_that_is_starting_has_the_last_of_its_settings(tmp_path: Path) -> None:
+    code = SETTINGS + (
+        "\n@plugin.on_start\ndef begin() -> None:\n    open('began', 'w').close()\n"
+        "    while not os.path.exists('go'):\n        time.sleep(0.01)\n"
+    )
+    plugin = write_plugin(tmp_path / "plugins", "greeter", code)
+    async with (
+        make_host(tmp_path, write_plugin(tmp_path, "echo")) as host,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(host.add, plugin)
+        with anyio.fail_after(10):
+            while not await anyio.Path(plugin / "began").exists():
+                await anyio.lowlevel.checkpoint()
+        (plugin / "go").touch()
+        await settled([partial(host.configure, {GREETING: word}) for word in ("Servus", "Moin", "Hallo")])
+        assert (await told(host))[0] == "Hallo"
+
+
+async def test_each_change_of_settings_is_told_by_its_keys_and_never_by_a_value(tmp_path: Path) -> None:
+    async with greeter(tmp_path) as host:
+        events = Events(host)
+        await host.configure({GREETING: "Servus", "plugins.greeter.settings.times": 2})
+        await host.configure({"plugins.greeter.settings.times": 2})
+        await host.configure({"plugins.greeter.limits.processes": 9})
+        await host.configure({GREETING: msgspec.UNSET})
+        changes = [event for event in events.seen if isinstance(event, SettingsChanged)]
+        assert [(event.keys, event.revision, event.by) for event in changes] == [
+            (["greeting", "times"], 1, ""),
+            (["greeting"], 2, ""),
+        ]
+
+
+async def test_a_secret_from_elsewhere_replaces_where_it_came_from(tmp_path: Path) -> None:
+    config = tmp_path / "outboard.toml"
+    reference = secret_file(tmp_path)["file"]
+    config.write_text(f"[plugins.greeter.settings]\ntoken = {{ file = '{reference}' }}\n")
+    async with greeter(tmp_path, config=config) as host:
+        assert (await told(host))[2] == len("s3cret-token")
+        await host.configure({TOKEN: {"command": ["printf", "12345"]}})
+        assert (await told(host))[2] == 5
+
+
+async def test_a_disabled_plugin_is_held_to_its_schema_and_one_that_is_being_disabled_is_not(
+    tmp_path: Path,
+) -> None:
+    async with greeter(tmp_path) as host:
+        both = {"plugins.greeter.enabled": False, "plugins.greeter.settings.times": "many"}
+        assert (await host.configure(both)).disabled == ["greeter"]
+        await host.configure({"plugins.greeter.settings.times": msgspec.UNSET})
+        assert len(await refused(host, times="lots")) == 1
+        plan = await host.configure({GREETING: "Servus"})
+        assert [change.name for change in plan.at_start] == ["greeter"]
