@@ -8,6 +8,7 @@ it was before or after. That is for kills; for power cuts, `synchronous` would h
 import fcntl
 import sqlite3
 import time
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -47,7 +48,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._spool = folder / "spool"
         self._spool.mkdir(parents=True, exist_ok=True)
-        self._lock = open(folder / "lock", "w")  # held for as long as the process lives, and no longer
+        self._lock = FileIO(folder / "lock", "w")  # held for as long as the process lives, and no longer
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._db = sqlite3.connect(folder / "journal.db", isolation_level=None)
         self._db.executescript(SCHEMA)
@@ -92,7 +93,9 @@ class Journal:
 
     def note(self, claim: Claim, **columns: object) -> None:
         assigned = ", ".join(f"{column} = ?" for column in columns)
-        self._db.execute(f"UPDATE documents SET {assigned} WHERE id = ?", [*columns.values(), claim.letter.id])
+        self._db.execute(
+            f"UPDATE documents SET {assigned} WHERE id = ?", [*columns.values(), claim.letter.id]
+        )
 
     def finish(self, claim: Claim) -> None:
         self.note(claim, state="delivered", reason="", parcel=None)
@@ -103,4 +106,7 @@ class Journal:
 
     async def id_of(self, name: str) -> str | None:
         """Of a document that has come. A service of the mailroom: async, to run in the database's thread."""
-        return self._db.execute("SELECT max(id) FROM documents WHERE name = ?", [name]).fetchone()[0]
+        row: tuple[str | None] = self._db.execute(
+            "SELECT max(id) FROM documents WHERE name = ?", [name]
+        ).fetchone()
+        return row[0]

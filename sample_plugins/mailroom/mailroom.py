@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from host import ExtensionPoint, Host, HookFailed, OutboardError, PluginUnavailable, PoisonCall, RemoteError
+from host import ExtensionPoint, HookFailed, Host, OutboardError, PluginUnavailable, PoisonCall, RemoteError
 from sample_plugins.mailroom.journal import Claim, Journal
 from sample_plugins.mailroom.letters import Document, Parcel
 
@@ -50,6 +50,8 @@ class Mailroom:
 
     def __init__(self, inbox: Path, outbox: Path, *, tell: Tell, config: Path | None = None) -> None:
         self.inbox, self.tell = inbox, tell
+        self.longest_s = 0.0
+        """From when a document was first tried until everybody had it."""
         self.journal = Journal(outbox)
         self.host = Host(
             config=config,
@@ -110,7 +112,8 @@ class Mailroom:
         if claim.parcel is None:
             media = (await self.host.hook("document.accept", letter=claim.letter)).value
             if media is None:
-                return self._hold(claim, "nobody accepts it")
+                self._hold(claim, "nobody accepts it")
+                return
             claim.parcel = await self._open(claim, media)
             self.journal.note(claim, state="sealed", parcel=msgspec.json.encode(claim.parcel))
         # Whoever has signed for it is not asked again: their filters look at the receipts.
@@ -120,8 +123,9 @@ class Mailroom:
         if outcome.errors:
             raise outcome.errors[0]
         self.journal.finish(claim)
-        self._moved_at = time.monotonic()
-        self.tell("delivered", claim.letter.name, f"{time.time() - claim.begun_at:.2f} s  {claim.parcel.document.title}")
+        self._moved_at, took_s = time.monotonic(), time.time() - claim.begun_at
+        self.longest_s = max(self.longest_s, took_s)
+        self.tell("delivered", claim.letter.name, f"{took_s:.2f} s  {claim.parcel.document.title}")
 
     async def _open(self, claim: Claim, media: str) -> Parcel:
         letter = claim.letter
@@ -136,9 +140,10 @@ class Mailroom:
     def _put_back(self, claim: Claim, error: OutboardError) -> None:
         tries, delay_s = claim.tries + 1, min(LONGEST_DELAY_S, 0.1 * 2.0 ** min(claim.tries, 9))
         if tries >= TRIES and isinstance(error, RemoteError | PoisonCall):
-            return self._hold(claim, str(error))
-        self.journal.note(claim, tries=tries, reason=str(error), due_at=time.time() + delay_s)
-        self.tell("put back", claim.letter.name, str(error))
+            self._hold(claim, str(error))
+        else:
+            self.journal.note(claim, tries=tries, reason=str(error), due_at=time.time() + delay_s)
+            self.tell("put back", claim.letter.name, str(error))
 
     def _hold(self, claim: Claim, reason: str) -> None:
         self.journal.note(claim, state="held", reason=reason)

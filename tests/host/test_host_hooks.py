@@ -180,7 +180,9 @@ async def test_one_that_raises_and_one_that_dies_cost_their_own_answers(tmp_path
 async def test_an_implementation_that_may_be_asked_twice_outlasts_the_end_of_its_process(
     tmp_path: Path, mode: Any
 ) -> None:
-    once = f"if not os.path.exists('been'):\n        open('been', 'w').close(); {DIES}\n    return text + NAME"
+    once = (
+        f"if not os.path.exists('been'):\n        open('been', 'w').close(); {DIES}\n    return text + NAME"
+    )
     plugin = implementing(tmp_path / "a", once, options=", idempotent=True")
     async with make_host(tmp_path, plugin, extension_points=point(mode)) as host:
         outcome = await host.hook("text.mark", text="x")

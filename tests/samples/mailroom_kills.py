@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -72,12 +71,20 @@ def fill(inbox: Path, count: int) -> None:
 
 
 def under_fire(folder: Path, *, documents: int, seed: int, every_s: float = 0.12, app_kills: int = 0) -> Fire:
-    """Delivers `documents`, with a plugin killed every `every_s` on average, and the mailroom `app_kills` times."""
+    """Delivers `documents`. A plugin is killed every `every_s` on average, the mailroom `app_kills` times."""
     luck = random.Random(seed)
     inbox, outbox, config = folder / "inbox", folder / "outbox", folder / "mailroom.toml"
     fill(inbox, documents)
     config.write_text(CONFIG)
-    command = [sys.executable, "-m", "sample_plugins.mailroom", str(inbox), str(outbox), "--config", str(config)]
+    command = [
+        sys.executable,
+        "-m",
+        "sample_plugins.mailroom",
+        str(inbox),
+        str(outbox),
+        "--config",
+        str(config),
+    ]
     began_at = time.monotonic()
     killed: Counter[str] = Counter()
     met: set[int] = set()
@@ -151,7 +158,9 @@ def main() -> None:
         )
     print("\n".join(fire.lines()))
     if fire.exit_code or not fire.audit.is_clean or fire.left:
-        print("\n".join([*fire.audit.lost[:20], *fire.audit.doubled[:20], fire.said[-2000:]]), file=sys.stderr)
+        print(
+            "\n".join([*fire.audit.lost[:20], *fire.audit.doubled[:20], fire.said[-2000:]]), file=sys.stderr
+        )
         sys.exit(1)
 
 

@@ -5,7 +5,7 @@
 # description = "Keeps the document itself, byte for byte."
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Delivers to a folder, like a maildir: a file is there as a whole, or not at all.
 

@@ -5,7 +5,7 @@
 # description = "Finds documents by the words in them."
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Delivers to a full-text index, and searches it.
 

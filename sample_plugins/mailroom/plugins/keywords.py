@@ -8,7 +8,7 @@
 # shortest = 5
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Enriches with `words` and `keywords`."""
 

@@ -5,7 +5,7 @@
 # description = "Guesses the language from its smallest words."
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Enriches with `language`: a code like `en`, if there is enough to go by."""
 

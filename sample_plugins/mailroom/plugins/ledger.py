@@ -5,7 +5,7 @@
 # description = "A table of all that was delivered: one line each, only ever appended to."
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Delivers to a file that is appended to, where nothing keeps a line from being written twice by itself.
 
@@ -31,7 +31,7 @@ class Ledger:
     """The ids in it are kept in memory; only what is new in the file is read."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "a+b", buffering=0)
+        self._file = io.FileIO(path, "a+")
         self._ids: set[str] = set()
         self._read_to = 0
 

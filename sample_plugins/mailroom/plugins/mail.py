@@ -8,7 +8,7 @@
 # idle_stop = "5m"
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Accepts mail, and unwraps it: headers, and the body that is best to read."""
 

@@ -5,7 +5,7 @@
 # description = "Finds links, dates, and the other documents that a document speaks of."
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # [tool.outboard.permissions]
 # host = ["mailroom.lookup"]
 # ///

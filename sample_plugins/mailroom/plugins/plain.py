@@ -7,7 +7,7 @@
 # encodings = ["utf-8-sig", "cp1252", "latin-1"]
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Accepts text, and decodes it."""
 

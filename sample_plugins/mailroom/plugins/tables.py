@@ -10,7 +10,7 @@
 # most_lines = 5000
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Accepts tables and JSON, and says each value in a line of its own, after the path to it."""
 

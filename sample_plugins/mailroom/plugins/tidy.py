@@ -5,7 +5,7 @@
 # description = "The last one to extract: one kind of blank, and a title for everybody."
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Leaves the text as those who enrich and deliver like it."""
 

@@ -8,12 +8,13 @@
 # idle_stop = "5m"
 # [tool.outboard.limits]
 # memory = "256MiB"
-# processes = 1
+# processes = 2
 # ///
 """Accepts web pages, and strips them; those too that came inside a mail."""
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -39,13 +40,15 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return "".join(self._parts)
+        return re.sub(r"[^\S\n]+", " ", "".join(self._parts))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in SILENT or tag == "title":
             self._open.append(tag)
         if tag in BLOCKS:
             self._parts.append("\n")
+        if tag in ("td", "th"):
+            self._parts.append(" ")
         if tag == "a" and (target := dict(attrs).get("href")):
             self._parts.append(f" <{target}> ")
 
@@ -67,9 +70,7 @@ def accept(letter: Letter) -> str:
     return "text/html"
 
 
-@plugin.hook(
-    "document.extract", before=["tidy"], when={"document.media": "text/html"}, idempotent=True
-)
+@plugin.hook("document.extract", before=["tidy"], when={"document.media": "text/html"}, idempotent=True)
 def strip(document: Document) -> Document:
     page = Page(document.text or Path(document.path).read_text(encoding="utf-8", errors="replace"))
     document.title = document.title or page.title.strip()
