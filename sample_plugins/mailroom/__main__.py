@@ -14,7 +14,7 @@ COLOURS = {"delivered": "green", "held": "red", "unread": "red"}
 
 
 def say(what: str, who: str, how: str) -> None:
-    """A line: on stdout if something is delivered, else on stderr. Names are other people's, and made plain."""
+    """A line: on stdout if something is delivered, else on stderr. Names are anybody's, and made plain."""
     stream = sys.stdout if what == "delivered" else sys.stderr
     text = "".join(each if each.isprintable() else "?" for each in f"{who:<28} {how}")
     text = text[: shutil.get_terminal_size().columns - 14] if stream.isatty() else text
@@ -39,10 +39,15 @@ def main(inbox: Path, outbox: Path, watch: bool, patience: float, config: Path |
     """
     if outbox.resolve().is_relative_to(inbox.resolve()):
         raise click.UsageError("OUTBOX is inside INBOX: what is delivered would come in again.")
+
+    async def work() -> None:
+        async with mailroom.host:
+            await mailroom.run(watch=watch, patience_s=patience)
+
     try:
         mailroom = Mailroom(inbox, outbox, tell=say, config=config)
         mailroom.host.on_event(say_state)
-        anyio.run(lambda: mailroom.run(watch=watch, patience_s=patience))
+        anyio.run(work)
     except BlockingIOError:
         raise click.ClickException(f"another mailroom is at work in {outbox}") from None
     except (OutboardError, CannotBegin) as error:

@@ -34,7 +34,7 @@ Tell = Callable[[str, str, str], None]
 
 
 def files_in(inbox: Path) -> Iterator[tuple[str, Path]]:
-    """By name. Hidden files are left alone: so is a file that is called `.part` while it is written."""
+    """By name. Hidden files are left alone; so whoever writes one may hide it until it is whole."""
     for file in sorted(inbox.rglob("*")):
         path = file.relative_to(inbox)
         if not any(part.startswith(".") for part in path.parts) and file.is_file():
@@ -57,25 +57,28 @@ class Mailroom:
             config=config,
             plugins=[PLUGINS],
             data_dir=outbox / "plugins",
+            cache_dir=outbox / "cache",
             extension_points=POINTS,
             services={"mailroom.lookup": self.journal.id_of},
         )
 
     async def run(self, *, watch: bool = False, patience_s: float = 60.0) -> None:
-        """Until every document is delivered or held, or nothing moves for `patience_s`; or for ever."""
-        async with self.host:
-            await self._meet_everybody(patience_s)
-            async with anyio.create_task_group() as tasks:
-                for _ in range(SIDE_BY_SIDE):
-                    tasks.start_soon(self._work)
-                self._moved_at = time.monotonic()
-                while True:
-                    self._look_into_inbox()
-                    is_idle = self.journal.counts().keys().isdisjoint(("taken", "sealed"))
-                    if not watch and (is_idle or time.monotonic() > self._moved_at + patience_s):
-                        break
-                    await anyio.sleep(LOOK_S)
-                tasks.cancel_scope.cancel()
+        """Until every document is delivered or held, or nothing moves for `patience_s`; or for ever.
+
+        The host has to be entered.
+        """
+        await self._meet_everybody(patience_s)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(SIDE_BY_SIDE):
+                tasks.start_soon(self._work)
+            self._moved_at = time.monotonic()
+            while True:
+                self._look_into_inbox()
+                is_idle = self.journal.counts().keys().isdisjoint(("taken", "sealed"))
+                if not watch and (is_idle or time.monotonic() > self._moved_at + patience_s):
+                    break
+                await anyio.sleep(LOOK_S)
+            tasks.cancel_scope.cancel()
 
     async def _meet_everybody(self, patience_s: float) -> None:
         """A plugin that has never run has told nobody what it is for, and documents would pass it by."""
@@ -125,7 +128,8 @@ class Mailroom:
         self.journal.finish(claim)
         self._moved_at, took_s = time.monotonic(), time.time() - claim.begun_at
         self.longest_s = max(self.longest_s, took_s)
-        self.tell("delivered", claim.letter.name, f"{took_s:.2f} s  {claim.parcel.document.title}")
+        without = f" (without {', '.join(claim.parcel.missing)})" if claim.parcel.missing else ""
+        self.tell("delivered", claim.letter.name, f"{took_s:.2f} s  {claim.parcel.document.title}{without}")
 
     async def _open(self, claim: Claim, media: str) -> Parcel:
         letter = claim.letter
