@@ -60,6 +60,8 @@ def _indexed(outbox: Path) -> Counter[str]:
     db = sqlite3.connect(file)
     try:
         return Counter(id for (id,) in db.execute("SELECT id FROM pages"))
+    except sqlite3.OperationalError:  # it has just been made, and has no tables yet
+        return Counter()
     finally:
         db.close()
 

@@ -52,6 +52,7 @@ class Mailroom:
         self.inbox, self.tell = inbox, tell
         self.longest_s = 0.0
         """From when a document was first tried until everybody had it."""
+        outbox = outbox.absolute()  # plugins have a working folder of their own
         self.journal = Journal(outbox)
         self.host = Host(
             config=config,
@@ -83,7 +84,9 @@ class Mailroom:
     async def _meet_everybody(self, patience_s: float) -> None:
         """A plugin that has never run has told nobody what it is for, and documents would pass it by."""
         give_up_at = time.monotonic() + patience_s
-        while strangers := [each for each in self.host.status().plugins if not each.hooks]:
+        while strangers := [
+            each for each in self.host.status().plugins if not each.hooks and each.state != "disabled"
+        ]:
             for each in strangers:
                 if each.state in ("quarantined", "failed") or time.monotonic() > give_up_at:
                     raise CannotBegin(f"{each.name} has never run, it is {each.state}: {each.reason}")

@@ -90,7 +90,8 @@ def under_fire(folder: Path, *, documents: int, seed: int, every_s: float = 0.12
     met: set[int] = set()
     lives = 0
     while True:
-        ends_at = time.monotonic() + (luck.uniform(0.5, 5.0) if lives < app_kills else GIVES_UP_S)
+        lives_s = luck.uniform(0.3, 0.5 + documents / 100) if lives < app_kills else GIVES_UP_S
+        ends_at = time.monotonic() + lives_s
         lives += 1
         with open(folder / "said", "wb") as said:
             app = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=folder)

@@ -35,6 +35,9 @@ class Ledger:
         self._ids: set[str] = set()
         self._read_to = 0
 
+    def close(self) -> None:
+        self._file.close()
+
     def add(self, row: list[str]) -> None:
         """Adds a line, unless there is one that begins with the same id."""
         line = io.StringIO()
@@ -63,6 +66,11 @@ ledger: Ledger
 def open_ledger(ctx: Context) -> None:
     global ledger
     ledger = Ledger(Path(ctx.data_dir, "ledger.csv"))
+
+
+@plugin.on_stop
+def close_ledger() -> None:
+    ledger.close()
 
 
 @plugin.hook("document.deliver", when={"receipts.ledger": None}, idempotent=True)

@@ -21,7 +21,7 @@ from plugin_sdk import AsyncContext, Plugin
 from sample_plugins.mailroom.letters import Document
 
 MOST = 20
-LINK = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"')\]]+")
+LINK = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]")
 TARGET = re.compile(r"\]\(([\w./-]+\.\w+)(?:#[\w-]*)?\)")
 DATE = re.compile(r"\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])\b")
 
