@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ class _Fire:
             return  # another document, another chance
         del self._kill_at[0]
         name = random.choice(names)
-        os.kill(running[name], signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(running[name], signal.SIGKILL)
         self.killed[name] += 1
         self._kills[name] = _Kill(self._delivered, name)
 

@@ -13,7 +13,16 @@ from typing import Any
 import anyio
 import msgspec
 
-from host import ExtensionPoint, HookFailed, Host, OutboardError, PluginUnavailable, PoisonCall, RemoteError
+from host import (
+    DeadlineExceeded,
+    ExtensionPoint,
+    HookFailed,
+    Host,
+    OutboardError,
+    PluginBusy,
+    PluginCrashed,
+    PluginUnavailable,
+)
 from sample_plugins.mailroom.journal import Claim, Journal
 from sample_plugins.mailroom.letters import Document, Parcel
 
@@ -26,7 +35,8 @@ POINTS = (
 )
 SIDE_BY_SIDE = 8
 TRIES = 5
-"""So often may plugins say that they cannot do a document. One that is down is waited for all the same."""
+"""So often may plugins say that they cannot do a document; as often as you like that they cannot just now."""
+NOT_NOW = (PluginUnavailable, PluginCrashed, PluginBusy, DeadlineExceeded)
 PACE_S, LOOK_S, LONGEST_DELAY_S = 0.02, 0.25, 5.0
 
 Tell = Callable[[str, str, str], None]
@@ -146,7 +156,7 @@ class Mailroom:
 
     def _put_back(self, claim: Claim, error: OutboardError) -> None:
         tries, delay_s = claim.tries + 1, min(LONGEST_DELAY_S, 0.1 * 2.0 ** min(claim.tries, 9))
-        if tries >= TRIES and isinstance(error, RemoteError | PoisonCall):
+        if tries >= TRIES and not isinstance(error, NOT_NOW):
             self._hold(claim, str(error))
         else:
             self.journal.note(claim, tries=tries, reason=str(error), due_at=time.time() + delay_s)

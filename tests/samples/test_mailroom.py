@@ -64,13 +64,15 @@ def test_what_nobody_can_do_is_held_and_tried_again_another_time(tmp_path: Path)
     (inbox / "a.png").write_bytes(b"\x89PNG\0")
     (inbox / "a.json").write_text('{"tide": ')
     (inbox / "a.md").write_text("# A")
+    (inbox / "large.txt").write_text("tide " * 3_500_000)
     done = run(inbox, out)
     assert done.code == 1
-    assert "3 documents: 1 delivered, 2 held" in done.out
+    assert "4 documents: 1 delivered, 3 held" in done.out
+    assert "large.txt" in done.err
     assert "nobody accepts it" in done.err
     assert "JSONDecodeError" in done.err
     (inbox / "a.json").unlink()  # it is in the spool: taken is taken
-    assert "3 documents: 1 delivered, 2 held" in run(inbox, out).out
+    assert "4 documents: 1 delivered, 3 held" in run(inbox, out).out
 
 
 def test_an_outbox_that_would_feed_the_inbox_is_refused(tmp_path: Path) -> None:
