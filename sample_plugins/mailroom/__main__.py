@@ -54,7 +54,7 @@ def main(inbox: Path, outbox: Path, watch: bool, patience: float, config: Path |
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         pass  # of a mailroom that watches, the usual end
-    counts = mailroom.journal.counts()
+    counts = mailroom.journal.counts() | ({"unread": len(mailroom.unread)} if mailroom.unread else {})
     mailroom.journal.close()
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     click.echo(f"{sum(counts.values())} documents: {states}; the longest took {mailroom.longest_s:.2f} s")

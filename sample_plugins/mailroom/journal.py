@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS documents (
     tries INTEGER DEFAULT 0, reason TEXT DEFAULT '', due_at REAL DEFAULT 0, begun_at REAL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS due ON documents (due_at) WHERE state IN ('taken', 'sealed');
 CREATE INDEX IF NOT EXISTS named ON documents (name);
-UPDATE documents SET due_at = 0, state = iif(parcel IS NULL, 'taken', 'sealed') WHERE state <> 'delivered';
+UPDATE documents SET due_at = 0, state = CASE WHEN parcel IS NULL THEN 'taken' ELSE 'sealed' END
+    WHERE state <> 'delivered';
 """
 NEXT = """SELECT id, name, parcel, receipts, tries, begun_at FROM documents
 WHERE state IN ('taken', 'sealed') AND due_at <= ? ORDER BY due_at, name LIMIT 1"""

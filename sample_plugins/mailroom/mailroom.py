@@ -62,6 +62,8 @@ class Mailroom:
         self.inbox, self.tell = inbox, tell
         self.longest_s = 0.0
         """From when a document was first tried until everybody had it."""
+        self.unread: set[str] = set()
+        """Files that are there and cannot be read."""
         outbox = outbox.absolute()  # plugins have a working folder of their own
         self.journal = Journal(outbox)
         self.host = Host(
@@ -84,7 +86,7 @@ class Mailroom:
                 tasks.start_soon(self._work)
             self._moved_at = time.monotonic()
             while True:
-                self._look_into_inbox()
+                self.look_into_inbox()
                 is_idle = self.journal.counts().keys().isdisjoint(("taken", "sealed"))
                 if not watch and (is_idle or time.monotonic() > self._moved_at + patience_s):
                     break
@@ -105,12 +107,15 @@ class Mailroom:
                         await self.host.start(each.name)
             await anyio.sleep(PACE_S)
 
-    def _look_into_inbox(self) -> None:
+    def look_into_inbox(self) -> None:
         for name, file in files_in(self.inbox):
             try:
                 self.journal.take(file, name)
+                self.unread.discard(name)
             except OSError as error:
-                self.tell("unread", name, str(error))
+                if name not in self.unread:
+                    self.tell("unread", name, str(error))
+                self.unread.add(name)
 
     async def _work(self) -> None:
         while True:

@@ -75,6 +75,36 @@ def test_what_nobody_can_do_is_held_and_tried_again_another_time(tmp_path: Path)
     assert "4 documents: 1 delivered, 3 held" in run(inbox, out).out
 
 
+def test_a_file_that_cannot_be_read_is_told_once_and_is_not_called_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    (inbox / "a.md").write_text("# A")
+    (inbox / "b.md").write_text("# B")
+    read = Path.read_bytes
+
+    def refusing(path: Path) -> bytes:  # the tests may run as root, to whom nothing is forbidden
+        if path.name == "b.md":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    said: Said = []
+    mailroom = Mailroom(inbox, tmp_path / "out", tell=lambda *told: said.append(told))
+
+    async def work() -> None:
+        async with mailroom.host:
+            await mailroom.run()
+            mailroom.look_into_inbox()
+
+    anyio.run(work)
+    assert mailroom.journal.counts() == {"delivered": 1}
+    mailroom.journal.close()
+    assert sorted((what, name) for what, name, _ in said) == [("delivered", "a.md"), ("unread", "b.md")]
+    assert mailroom.unread == {"b.md"}
+
+
 def test_an_outbox_that_would_feed_the_inbox_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, tmp_path / "out")
     assert (done.code, done.out) == (2, "")
