@@ -22,6 +22,7 @@ test: $(READY)  ## the tests, on real processes where the risk is
 
 test-chaos: $(READY)  ## half an hour on a machine of its own: the fault matrix, strictly, and ten thousand faults
 	OUTBOARD_STRICT=1 $(BIN)/python -m pytest -n 0 -m "chaos or not chaos" tests/faulty
+	$(BIN)/python -m pytest -n 0 -m chaos tests/samples
 	OUTBOARD_STRICT=1 $(BIN)/python -m tests.faulty.walk --faults 10000 --page docs/reliability.md
 
 check: $(READY)  ## style and types
@@ -29,7 +30,7 @@ check: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-demo: $(READY)  ## the daemon at work: real files, a plugin killed, and back
+demo: $(READY)  ## an application whose plugins are killed while it works; then a daemon
 	$(BIN)/outboard demo
 
 coverage: $(READY)  ## how much of the pure parts the tests run

@@ -92,7 +92,7 @@ class Host:
             layers=msgspec.structs.replace(layers, sections=own),
             app=self._app,
             folders=[Path(folder) for folder in plugins],
-            data_root=str(data_dir or usual.data),
+            data_root=os.path.abspath(data_dir or usual.data),  # plugins have a working folder of their own
             state_file=Path(state_file) if state_file is not None else None,
             environments_root=os.path.join(cache, "environments"),
             known=Known(Path(cache, "provides")),

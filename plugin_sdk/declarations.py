@@ -87,11 +87,13 @@ class Declarations:
         priority: int = 0,
         on_error: str | None = None,
         when: Mapping[str, Any] | None = None,
+        idempotent: bool = False,
     ) -> Callable[[F], F]:
         """Fills an extension point of the app.
 
         `before` and `after` name other plugins. `when` spares the plugin calls it would not act on:
         `when={"doc.mime": "application/pdf"}` asks it for those params only; see `protocol.filters`.
+        `idempotent` says that being asked twice does no harm, as for a method.
         """
 
         def register(function: F) -> F:
@@ -113,6 +115,7 @@ class Declarations:
                 priority=priority,
                 on_error=on_error,
                 when=None if when is None else dict(when),
+                idempotent=idempotent,
             )
             self.hooks[point] = (handler, info)
             return function

@@ -95,6 +95,7 @@ class HookInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What the author would have done about a failure of it; the extension point decides."""
     when: Any = None
     """A filter on the params, as in `protocol.filters`. One that cannot be read counts as fitting."""
+    idempotent: bool = False
     schema: dict[str, Any] | None = None
 
 
@@ -103,6 +104,12 @@ class Provides(msgspec.Struct, kw_only=True):
     hooks: list[HookInfo] = []
     events: list[str] = []
     config_schema: dict[str, Any] | None = None
+
+    @property
+    def idempotent(self) -> frozenset[str]:
+        """What may be asked twice, by its name on the wire."""
+        methods = [method.name for method in self.methods if method.idempotent]
+        return frozenset([*methods, *(f"hook/{hook.point}" for hook in self.hooks if hook.idempotent)])
 
 
 class InitializeResult(msgspec.Struct, kw_only=True):

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "What an error code means, and what to do."),
     "doctor": ("doctor", "Whether this machine has what outboard needs."),
     "completion": ("completion", "Completion of all this for bash, zsh or fish."),
-    "demo": ("demo", "The sample plugins at work: real files, one plugin killed, and back."),
+    "demo": ("demo", "An application whose plugins are killed while it works; then a daemon."),
 }
 
 

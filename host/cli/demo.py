@@ -2,176 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
-import sample_plugins
-from host.cli.output import json_option, paint, print_json, print_next, terminal_width
-from host.cli.status import overview
-from host.control.client import Client
-from host.errors import DaemonError, OutboardError
-
-READY_S = 15.0
-BACK_S = 10.0
-
-
-class DemoFailed(OutboardError):
-    """The demo did not see what it shows."""
+from host.cli import demo_daemon, demo_mailroom
+from host.cli.demo_story import Story
+from host.cli.output import json_option, print_json, print_next
 
 
 @click.command()
 @json_option
 def demo(as_json: bool) -> None:
-    """Start a daemon with the sample plugins, process real files, kill a plugin, see it come back.
+    """Bring documents through a mailroom while its plugins are killed; then run a daemon, and call it.
 
     With --json the story goes to stderr, and what was seen is one JSON object.
     """
-    say = partial(click.echo, err=as_json)
+    story = Story(as_json=as_json)
     with tempfile.TemporaryDirectory(prefix="outboard-demo-") as folder:
-        socket = os.path.join(folder, "control.sock")
-        environment = os.environ | {f"XDG_{kind}_HOME": folder for kind in ("DATA", "STATE", "CACHE")}
-        samples = Path(sample_plugins.__file__).parent
-        say(_heading(f"outboard run --plugins {_short(samples)}", as_json))
-        command = [sys.executable, "-m", "host.cli", "run", "--plugins", str(samples), "--socket", socket]
-        log_path = Path(folder, "daemon.log")
-        with log_path.open("wb") as log:
-            daemon = subprocess.Popen(command, env=environment, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            seen = _show(socket, daemon, say, as_json=as_json)
-        except OutboardError:
-            click.echo(log_path.read_text(errors="replace")[-4000:], err=True)
-            raise
-        finally:
-            daemon.send_signal(signal.SIGTERM)
-            try:
-                code = daemon.wait(15)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                code = daemon.wait()
-        say(f"\nthe daemon and its plugins are gone (exit code {code})")
+        mailroom = demo_mailroom.show(Path(folder), story)
+        daemon = demo_daemon.show(Path(folder), story)
     if as_json:
-        print_json({"ok": True, **seen, "daemon_exit_code": code})
+        print_json({"ok": True, "mailroom": mailroom, **daemon})
     else:
-        print_next("outboard run --plugins sample_plugins")
-
-
-def _show(
-    socket: str, daemon: subprocess.Popen[bytes], say: Callable[[str], None], *, as_json: bool
-) -> dict[str, Any]:
-    _wait_until_ready(socket, daemon)
-    say(_call(socket, "hello", "greet", name="world"))
-
-    say(_heading("the documents that ship with text_tools, one call each", as_json))
-    documents = _call(socket, "text_tools", "documents")
-    for document in documents:
-        summary = _call(socket, "text_tools", "summary", name=document["name"], sentences=1)
-        say(f"  {document['name']:<22} {document['words']:>5} words  {_first_line(summary)}")
-
-    say(_heading("the same log in other languages, whose plugins have no SDK", as_json))
-    text = Path(sample_plugins.__file__).with_name("text_tools").joinpath("documents", "ships_log.txt")
-    log = text.read_text(encoding="utf-8")
-    if _runs(socket, "wordcount", say):
-        say(f"  wordcount, in JavaScript: {json.dumps(_call(socket, 'wordcount', 'count', text=log))}")
-    if _runs(socket, "rot13", say):
-        say(f"  rot13, in Perl: {_call(socket, 'rot13', 'encode', text=log.splitlines()[0])}")
-
-    say(_heading("kill -9 the process of text_tools, and call it until it answers", as_json))
-    before = _state(socket, "text_tools")
-    killed_at = time.monotonic()
-    os.kill(before["pid"], signal.SIGKILL)
-    refusals = _call_until_back(socket, killed_at + BACK_S)
-    back_after_s = time.monotonic() - killed_at
-    after = _state(socket, "text_tools")
-    if after["generation"] == before["generation"]:
-        raise DemoFailed("text_tools was killed, and the same process answers")
-    say(
-        f"  back after {back_after_s:.2f} s as generation {after['generation']}\n"
-        f"  meanwhile {refusals} calls were refused, and none hung\n"
-        f"  hello says: {_call(socket, 'hello', 'greet', name='again')}"
-    )
-
-    say(_heading("outboard status", as_json))
-    with Client(socket) as client:
-        say(overview(msgspec.json.decode(client.ask("status")), terminal_width()))
-    return {
-        "documents": len(documents),
-        "back_after_s": round(back_after_s, 3),
-        "refused_meanwhile": refusals,
-        "generation": after["generation"],
-    }
-
-
-def _wait_until_ready(socket: str, daemon: subprocess.Popen[bytes]) -> None:
-    ends_at = time.monotonic() + READY_S
-    while time.monotonic() < ends_at and daemon.poll() is None:
-        try:
-            with Client(socket) as client:
-                plugins = msgspec.json.decode(client.ask("status"))["plugins"]
-        except (DaemonError, OutboardError):
-            plugins = []
-        if plugins and all(plugin["state"] not in ("starting", "stopped") for plugin in plugins):
-            return
-        time.sleep(0.05)
-    raise DemoFailed("the daemon did not get ready", hint="its log is above")
-
-
-def _call(socket: str, plugin: str, method: str, **params: Any) -> Any:
-    asked = {"plugin": plugin, "method": method, "params": params, "timeout": 10.0}
-    with Client(socket) as client:
-        return msgspec.json.decode(client.ask("call", asked, timeout=10.0))
-
-
-def _call_until_back(socket: str, ends_at: float) -> int:
-    """How many calls were refused before one was answered."""
-    refusals = 0
-    while True:
-        try:
-            _call(socket, "text_tools", "documents")
-            return refusals
-        except OutboardError:
-            refusals += 1
-            if time.monotonic() > ends_at:
-                raise
-            time.sleep(0.01)
-
-
-def _state(socket: str, name: str) -> Any:
-    with Client(socket) as client:
-        return msgspec.json.decode(client.ask("status", {"name": name}))["plugins"][0]
-
-
-def _runs(socket: str, name: str, say: Callable[[str], None]) -> bool:
-    """Whether there is what the plugin is written in; says so if not."""
-    seen = _state(socket, name)
-    if seen["state"] != "running":
-        say(f"  {name} is {seen['state']}: {seen['reason']}")
-    return bool(seen["state"] == "running")
-
-
-def _first_line(summary: Any) -> str:
-    sentences = summary.get("sentences") or [summary.get("text", "")]
-    text = " ".join(str(sentences[0]).split())
-    return text if len(text) <= 42 else text[:41] + "…"
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _heading(text: str, as_json: bool) -> str:
-    return "\n" + paint(f"$ {text}" if text.startswith("outboard") else f"# {text}", "cyan", err=as_json)
+        print_next("python -m sample_plugins.mailroom INBOX OUTBOX")

@@ -32,8 +32,8 @@ class Found(msgspec.Struct, frozen=True):
 def scan(folders: Sequence[Path]) -> Found:
     """The plugins in `folders`, each with a name of its own; of two with one name the first wins.
 
-    A folder may itself be a plugin. A `.py` without a [tool.outboard] block is no plugin and no problem,
-    nor is one that cannot be read or is larger than 1 MiB.
+    A folder may itself be a plugin, and so may a file. A `.py` without a [tool.outboard] block is no plugin
+    and no problem, nor is one that cannot be read or is larger than 1 MiB.
     """
     winners: dict[str, tuple[Candidate, Path]] = {}
     problems: list[FileProblem] = []
@@ -58,7 +58,13 @@ def scan(folders: Sequence[Path]) -> Found:
 
 
 def places_in(folder: Path, problems: list[FileProblem]) -> Iterator[Path]:
-    """The paths of what may be a plugin, told by name alone: manifests, and every `.py`."""
+    """The paths of what may be a plugin, told by name alone: manifests, and every `.py`.
+
+    One of those is a folder that holds itself, so that it may be given instead of one.
+    """
+    if (folder.name == MANIFEST or folder.suffix == ".py") and folder.is_file():
+        yield folder
+        return
     try:
         names = sorted(os.listdir(folder))
     except (OSError, ValueError) as error:

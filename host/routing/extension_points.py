@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, cast, get_args
+from typing import Any, Optional, cast, get_args
 
 import msgspec
 
@@ -142,10 +142,16 @@ def _overlaid(below: Point, said: Mapping[str, Any], file: str) -> Point:
 
 
 def _point(declared: ExtensionPoint, origins: dict[str, str], **more: bool) -> Point:
-    is_free = declared.type is None or declared.mode == "broadcast"  # whose answers nobody looks at
-    decoder = msgspec.json.Decoder(Any if is_free else declared.type)
+    decoder = msgspec.json.Decoder(_answer_type(declared))
     check = None if declared.params is None else _check(declared.params)
     return Point(declared=declared, origins=origins, decoder=decoder, check=check, **more)
+
+
+def _answer_type(declared: ExtensionPoint) -> Any:
+    if declared.type is None or declared.mode == "broadcast":  # whose answers nobody looks at
+        return Any
+    may_pass = declared.mode in ("first", "pipeline")  # where null is no answer, and so fits
+    return Optional[declared.type] if may_pass else declared.type  # noqa: UP045 (a type made of any other)
 
 
 def _check(schema: dict[str, Any]) -> Check:

@@ -118,8 +118,7 @@ async def wait_hung(
     def read() -> Reading:
         return reading(link, pulse, dropped=stats.dropped_records)
 
-    idempotent = {method.name for method in provides.methods if method.idempotent}
-    vitals = Vitals(generation, idempotent, read(), now=driver.now())
+    vitals = Vitals(generation, provides.idempotent, read(), now=driver.now())
     async with anyio.create_task_group() as tasks:
 
         async def until_unresponsive() -> None:

@@ -10,7 +10,7 @@ LONGEST_TIMEOUT_S = 86400.0
 class Offer:
     def __init__(self, provides: Provides) -> None:
         self.provides = provides
-        self.idempotent = frozenset(info.name for info in provides.methods if info.idempotent)
+        self.idempotent = provides.idempotent
         """Methods that may be called twice, as they say."""
         self.timeouts = {
             info.name: info.timeout_s

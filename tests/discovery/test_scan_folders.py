@@ -48,6 +48,16 @@ def test_a_folder_may_itself_be_a_plugin(tmp_path: Path) -> None:
     assert names(scan([add_plugin(tmp_path / "self")])) == ["self"]
 
 
+def test_a_file_may_be_given_instead_of_a_folder(tmp_path: Path) -> None:
+    single = tmp_path / "single.py"
+    single.write_text(SCRIPT.format(name="single"))
+    found = scan([single, add_plugin(tmp_path / "whole") / "plugin.toml"])
+    assert (names(found), found.problems) == (["single", "whole"], ())
+    assert [scan([each]).problems != () for each in (tmp_path / "none.py", tmp_path / "plugin.toml")] == [
+        True
+    ] * 2
+
+
 def test_an_empty_list_and_an_empty_folder_hold_nothing(tmp_path: Path) -> None:
     assert scan([]) == scan([tmp_path]) == Found((), ())
 

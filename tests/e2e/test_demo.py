@@ -61,6 +61,9 @@ def test_rot13_encodes_what_people_type(home: Path) -> None:
 def test_the_demo_shows_the_main_job(home: Path) -> None:
     done = outboard("demo", env=environment(home))
     assert (done.code, done.err) == (0, "")
+    assert re.search(r"\d\d documents: 0 lost, 0 doubled; 8 plugins killed; the longest took ", done.out)
+    assert len(re.findall(r" delivered  kill -9 \w+ ", done.out)) == 8
+    assert "mail/pump-room.eml" in done.out
     assert "Hello, world." in done.out
     assert ("wordcount, in JavaScript: {" in done.out) == bool(shutil.which("node"))
     assert ("rot13, in Perl: " in done.out) == bool(shutil.which("perl"))
@@ -68,6 +71,16 @@ def test_the_demo_shows_the_main_job(home: Path) -> None:
     assert "gone (exit code 0)" in done.out
     assert not re.search("\x1b", done.out)
     assert not list(home.iterdir())
+
+
+def test_the_demo_as_json_says_what_was_seen(home: Path) -> None:
+    done = outboard("demo", "--json", env=environment(home))
+    assert done.code == 0
+    seen = done.json["mailroom"]
+    assert (seen["lost"], seen["doubled"], sum(seen["killed"].values())) == (0, 0, 8)
+    assert seen["documents"] > 50
+    assert done.json["generation"] == 2
+    assert "0 lost, 0 doubled" in done.err
 
 
 def test_the_demo_does_bare_path(home: Path, bare_path: str) -> None:

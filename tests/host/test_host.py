@@ -14,6 +14,7 @@ import pytest
 from host import (
     ContractError,
     DeadlineExceeded,
+    Host,
     HostMisuse,
     MethodNotFound,
     PluginNotFound,
@@ -53,6 +54,19 @@ async def test_a_host_that_is_not_running_says_so(tmp_path: Path) -> None:
         assert await host.call("echo", "echo", value=1) == 1
     uses.append(host.__aenter__)
     assert {type(outcome) for outcome in await settled(uses)} == {HostMisuse}
+
+
+async def test_a_data_folder_that_is_relative_is_the_apps_and_not_the_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = write_plugin(
+        tmp_path / "plugins",
+        "keeper",
+        "@plugin.method\ndef keep(ctx: Context) -> str:\n    return str(ctx.data_dir.absolute())\n",
+    )
+    monkeypatch.chdir(tmp_path)
+    async with Host(plugins=[plugin], data_dir="kept") as host:
+        assert await host.call("keeper", "keep") == str(tmp_path / "kept" / "keeper")
 
 
 async def test_an_exception_in_the_body_comes_out_as_itself_and_ends_the_plugins(tmp_path: Path) -> None:

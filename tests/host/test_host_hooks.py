@@ -176,6 +176,20 @@ async def test_one_that_raises_and_one_that_dies_cost_their_own_answers(tmp_path
         assert outcome.value == value
 
 
+@pytest.mark.parametrize("mode", ["first", "collect", "pipeline", "broadcast"])
+async def test_an_implementation_that_may_be_asked_twice_outlasts_the_end_of_its_process(
+    tmp_path: Path, mode: Any
+) -> None:
+    once = (
+        f"if not os.path.exists('been'):\n        open('been', 'w').close(); {DIES}\n    return text + NAME"
+    )
+    plugin = implementing(tmp_path / "a", once, options=", idempotent=True")
+    async with make_host(tmp_path, plugin, extension_points=point(mode)) as host:
+        outcome = await host.hook("text.mark", text="x")
+        assert told(outcome) == [("a", "xa", None)]
+        assert host.status("a").plugins[0].generation == 2
+
+
 async def test_a_default_stands_in_for_an_answer(tmp_path: Path) -> None:
     plugins = [implementing(tmp_path / "a"), implementing(tmp_path / "b", FAILS)]
     more: dict[str, Any] = {"on_error": "default", "default": "?"}
@@ -449,6 +463,14 @@ async def test_answers_are_of_the_points_type_in_the_other_modes_too(tmp_path: P
     points = [ExtensionPoint("document.extract", mode="broadcast", type=Document)]
     async with make_host(tmp_path, *plugins, extension_points=points) as host:
         assert (await host.hook("document.extract", doc=Document("x"))).errors == []
+
+
+@pytest.mark.parametrize("mode", ["first", "pipeline"])
+async def test_null_fits_a_type_where_it_is_no_answer(tmp_path: Path, mode: Any) -> None:
+    plugins = [typed(tmp_path / "a", "return None"), typed(tmp_path / "b", "doc.text += '!'; return doc")]
+    points = [ExtensionPoint("document.extract", mode=mode, type=Document, on_error="fail")]
+    async with make_host(tmp_path, *plugins, extension_points=points) as host:
+        assert (await host.hook("document.extract", doc=Document("x"))).value == Document("x!")
 
 
 async def test_params_that_nobody_could_be_asked_with_are_the_callers_mistake(tmp_path: Path) -> None:
