@@ -34,6 +34,10 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     fix: str
 
+    def soft(self, hard: int) -> float:
+        """From here on it is a concern. Two at least: one process, or thread, is what there has to be."""
+        return max(hard * self.soft_part, 2)
+
 
 LIMITS = (
     Limit(
@@ -118,7 +122,7 @@ def judge(policy: PluginPolicy, usage: Usage, watches: Watches, now: float) -> J
     for limit in LIMITS:
         hard = getattr(policy, limit.field)
         used = limit.used(usage) if hard is not None else None
-        is_high = used is not None and used >= hard * limit.soft_part
+        is_high = used is not None and used >= limit.soft(hard)
         watch = watches.get(limit.name)
         if not is_high and watch is None:
             continue  # as nearly always: this is done for every plugin every second
@@ -213,7 +217,7 @@ def rows(
         LimitStatus(
             name=limit.name,
             unit=limit.unit,
-            soft=None if (hard := getattr(policy, limit.field)) is None else int(hard * limit.soft_part),
+            soft=None if (hard := getattr(policy, limit.field)) in (None, 1) else int(limit.soft(hard)),
             hard=hard,
             usage=limit.used(usage) if usage is not None else None,
             peak=limit.used(usage.peak) if usage is not None else None,

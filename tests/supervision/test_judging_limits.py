@@ -59,6 +59,14 @@ def test_a_soft_limit_is_a_concern_at_once_and_told_once(used: dict[str, int], t
         assert not plugin.look(**used).concerns
 
 
+def test_a_plugin_that_may_have_one_process_and_has_one_is_no_concern() -> None:
+    plugin = Watched(PluginPolicy(processes=1))
+    assert plugin.look(processes=1) == Judgement({})
+    assert plugin.look(processes=2).breach
+    (row,) = (row for row in rows(plugin.policy, None, (), platform="linux") if row.name == "processes")
+    assert row.soft is None
+
+
 def test_it_is_over_after_thirty_seconds_below_and_not_for_a_dip() -> None:
     plugin = Watched()
     plugin.look(memory_bytes=85 * MIB)
