@@ -142,6 +142,24 @@ class PoisonCall(OutboardError):
     exit_code = 7
 
 
+class StoreFull(OutboardError):
+    """A plugin's store has as much in it as it may have. `data` has the numbers."""
+
+    code = "OB505"
+
+
+class StoreUnavailable(OutboardError):
+    """The disk, or another process, will not have a plugin's store now; nothing was changed."""
+
+    code = "OB506"
+
+
+class StoreConflict(OutboardError):
+    """A key of a plugin's store has been changed meanwhile, and nothing was changed by this."""
+
+    code = "OB507"
+
+
 class PluginCrashed(OutboardError):
     """The plugin's process, or the connection to it, ended while the call was in flight.
 
