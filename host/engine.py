@@ -19,7 +19,7 @@ from host import errors
 from host.config.load import Layers
 from host.environments.store import Environments
 from host.observability.bus import Bus
-from host.observability.events import HostEvent, StateChanged
+from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.observability.lag import LoopLag
 from host.observability.snapshot import HostStatus, Status
 from host.process.cgroup import Groups, NotDelegated, find_groups, manager_ends_the_rest
@@ -31,6 +31,8 @@ from host.routing.host_calls import HostCalls
 from host.routing.own_settings import OwnSettings
 from host.routing.router import Router
 from host.routing.services import Services
+from host.routing.store_requests import StoreRequests
+from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.report import report
@@ -38,6 +40,9 @@ from host.supervision.states import SERVING
 from host.supervision.surroundings import Surroundings
 from host.supervision.tree import SupervisorTree
 from host.supervision.usage import UsageWatch
+
+STORES = ".store"
+"""Beside the plugins' own folders; no plugin can have a name like that."""
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +79,7 @@ class Engine:
         services = Services(given.services, self.driver)
         self.lag = LoopLag()
         self._given = given
+        self._bus = bus
         self._deadlines = Deadlines(self.driver)
         self._usage = UsageWatch(self.driver.now)
         self._environments = Environments(
@@ -104,7 +110,11 @@ class Engine:
         self.router = Router(tree.plugins, self.driver, bus)
         self.hooks = Hooks(points, tree.plugins, self.router, self.driver, bus)
         own_settings = OwnSettings(tree.plugins, tree.reloading, self.driver.now)
-        self._host_calls = HostCalls(tree.plugins, self.router, services, own_settings, self.driver, bus)
+        self.stores = Stores(os.path.join(given.data_root, STORES), self._tell_of_store)
+        own = StoreRequests(self.stores, tree.plugins).methods
+        self._host_calls = HostCalls(
+            tree.plugins, self.router, services, own_settings, self.driver, bus, own
+        )
         self._started_at = time.monotonic()
         self._begun, self._over = anyio.Event(), anyio.Event()
         self.failure: BaseException | None = None
@@ -133,10 +143,13 @@ class Engine:
                 await supervision.start(self._host_calls.run)
                 supervision.start_soon(self._usage.run, lambda: self.tree.roster.generations)
                 supervision.start_soon(self.lag.run)
+                supervision.start_soon(self.stores.look)
                 self._begun.set()
         except Exception as error:  # our own fault: it is told to whoever leaves
             self.failure = error
         finally:
+            with anyio.CancelScope(shield=True):
+                await self.stores.close()
             self._deadlines.close()
             self.driver.close()
             self._begun.set()
@@ -163,7 +176,14 @@ class Engine:
             problems=[str(problem) for problem in self.tree.complaints.all],
         )
         by_name = sorted(wanted, key=lambda supervisor: supervisor.name)
-        return Status(host=host, plugins=[report(supervisor, now=now) for supervisor in by_name])
+        reports = [
+            report(each, now=now, store=self.stores.status(each.name, each.policy.store_bytes))
+            for each in by_name
+        ]
+        return Status(host=host, plugins=reports)
+
+    def _tell_of_store(self, plugin: str, file: str, text: str) -> None:
+        self._bus.emit(PluginProblem(file=file, message=text, plugin=plugin))
 
     def _after_host_death(self, *, is_guarded: bool) -> str:
         if is_guarded:

@@ -38,6 +38,9 @@ from plugin_sdk.errors import (
     PluginUnavailable,
     RemoteError,
     SettingsRefused,
+    StoreConflict,
+    StoreFull,
+    StoreUnavailable,
 )
 from plugin_sdk.plugin import Plugin
 
@@ -59,4 +62,7 @@ __all__ = [
     "PluginUnavailable",
     "RemoteError",
     "SettingsRefused",
+    "StoreConflict",
+    "StoreFull",
+    "StoreUnavailable",
 ]

@@ -13,6 +13,7 @@ import msgspec
 
 from plugin_sdk import calls
 from plugin_sdk.calls import Question, Waiting
+from plugin_sdk.store import AsyncStore, Store
 from protocol.envelope import MessageId, Meta
 from protocol.lifecycle import ConfigUpdate, ProgressParams, ProgressValue, StatusText
 
@@ -127,6 +128,11 @@ class Context:
         self._ask(question)
         return self.settings  # which were told before the answer
 
+    @property
+    def store(self) -> Store:
+        """What the plugin keeps: a key-value store that survives restarts and crashes."""
+        return Store(self)
+
     def _ask(self, question: Question) -> Any:
         return calls.ask(self._desk, self, question)
 
@@ -154,6 +160,11 @@ class AsyncContext(Context):
     """The context of an `async def` handler: what it is asked to fetch is awaited."""
 
     __slots__ = ()
+
+    @property
+    def store(self) -> AsyncStore:  # type: ignore[override]  # the same names, awaited
+        """What the plugin keeps: a key-value store that survives restarts and crashes."""
+        return AsyncStore(self)
 
     async def _ask(self, question: Question) -> Any:
         from plugin_sdk.async_calls import ask_async  # asyncio: only for those who asked for it

@@ -49,6 +49,17 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Who keeps the hard limit; null if nobody does."""
 
 
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin keeps in its store."""
+
+    keys: int
+    bytes: int
+    """Of keys and values, at the last use."""
+    limit_bytes: int | None
+    set_aside: str | None
+    """Where a damaged file of it is now, if this host has found one."""
+
+
 class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One plugin: null is what cannot be known now."""
 
@@ -72,6 +83,7 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: int | None
     processes: int | None
     limits: list[LimitStatus]
+    store: StoreStatus
     calls: Calls
     latency_ms: LatencyMs
     next_start_in_s: float | None

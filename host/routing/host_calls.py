@@ -29,6 +29,7 @@ from host.routing.on_the_wire import wire_error
 from host.routing.own_settings import OwnSettings
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
 from host.routing.services import Services
+from host.routing.store_requests import Answer
 from host.routing.tracing import carrying
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
@@ -98,7 +99,9 @@ class HostCalls:
         own_settings: OwnSettings,
         driver: Driver,
         bus: Bus,
+        more: Mapping[str, Answer],
     ) -> None:
+        """`more` are methods that the host answers by itself, inside the time that each request has."""
         self._plugins = plugins
         self._router = router
         self._services = services
@@ -112,10 +115,12 @@ class HostCalls:
         self._errands: dict[tuple[Link, MessageId], _Errand] = {}
         self._taken: Counter[tuple[str, str]] = Counter()
         """How many are in flight, by caller and callee."""
+        self._own = more
         self._methods: dict[str, Callable[[_Errand], Awaitable[Any]]] = {
             "plugin/call": self._call_plugin,
             "config/get": self._get_settings,
             "config/update": self._update_settings,
+            **dict.fromkeys(more, self._answer_itself),
         }
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -217,7 +222,13 @@ class HostCalls:
             errand, asked.plugin, lambda: self._router.call(asked.plugin, asked.method, asked.params, timeout)
         )
 
-    # -- the app -------------------------------------------------------------------------------
+    # -- the host, and the app -----------------------------------------------------------------
+
+    async def _answer_itself(self, errand: _Errand) -> Any:
+        answer, timeout = self._own[errand.request.method], errand.time_left(DEFAULT_TIMEOUT_S)
+        with anyio.move_on_after(timeout):
+            return await answer(errand.plugin, errand.request.params)
+        raise self._too_late(errand, timeout)
 
     async def _call_service(self, errand: _Errand) -> Any:
         wire_name = errand.request.method
@@ -233,13 +244,16 @@ class HostCalls:
         except TimeoutError as error:
             if not scope.cancelled_caught:  # the service's own
                 raise self._service_failed(errand, error) from None
-            text = f"no answer within {timeout:g} s"
-            self._tell(errand, errors.DeadlineExceeded.code, text)
-            raise RpcError(ErrorCode.DEADLINE_EXCEEDED, text) from None
+            raise self._too_late(errand, timeout) from None
         except (RpcError, errors.OutboardError):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the app's code: it costs this call
             raise self._service_failed(errand, error) from None
+
+    def _too_late(self, errand: _Errand, timeout: float) -> RpcError:
+        text = f"no answer within {timeout:g} s"
+        self._tell(errand, errors.DeadlineExceeded.code, text)
+        return RpcError(ErrorCode.DEADLINE_EXCEEDED, text)
 
     def _service_failed(self, errand: _Errand, error: BaseException) -> RpcError:
         kind, text = type(error).__name__, errors.text_of(error)

@@ -36,4 +36,6 @@ def wire_error(error: errors.OutboardError) -> RpcError:
     if code is not None:
         return RpcError(code, error.message)
     data = {"type": type(error).__name__, "message": error.message, "host_error": error.code}
+    if isinstance(error, errors.StoreFull | errors.StoreConflict):
+        data |= error.data
     return RpcError(ErrorCode.PLUGIN_ERROR, error.message, data)

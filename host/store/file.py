@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-
 import msgspec
 from msgspec import Raw
 
@@ -278,5 +277,3 @@ def _translated(path: str) -> Iterator[None]:
             sqlite3.SQLITE_BUSY: "another process holds it",
         }.get(code, str(error))
         raise errors.StoreUnavailable(f"{what}: nothing was changed", hint=f"look at {path}") from None
-
-

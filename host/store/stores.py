@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from host import errors
+from host.observability.snapshot import StoreStatus
 from host.store import file as files
 from host.store.file import Corrupt, StoreFile, StoreUsage
 
@@ -53,15 +54,16 @@ class Stores:
     def path(self, plugin: str) -> str:
         return os.path.join(self._folder, f"{plugin}.db")
 
-    def usage(self, plugin: str) -> StoreUsage | None:
-        """As of the last use; None before there was any. Asks nobody."""
+    def status(self, plugin: str, limit_bytes: int | None) -> StoreStatus:
+        """As of the last use. Asks nobody."""
         store = self._stores.get(plugin)
-        return None if store is None else store.usage
-
-    def aside(self, plugin: str) -> str | None:
-        """Where its damaged file is, if this host has moved one."""
-        store = self._stores.get(plugin)
-        return None if store is None else store.aside
+        usage = StoreUsage() if store is None or store.usage is None else store.usage
+        return StoreStatus(
+            keys=usage.keys,
+            bytes=usage.bytes,
+            limit_bytes=limit_bytes,
+            set_aside=None if store is None else store.aside,
+        )
 
     async def use(self, plugin: str, work: Callable[[StoreFile], T]) -> T:
         """What `work` returns, in a thread, with the plugin's store to itself.
@@ -74,7 +76,7 @@ class Stores:
         store = self._stores.get(plugin) or self._stores.setdefault(plugin, _Store(self.path(plugin)))
         async with store.turn:
             aside = store.aside
-            result = await self._in_a_thread(_do, store, work)
+            result: T = await self._in_a_thread(_do, store, work)
             self._open[plugin] = store
             self._open.move_to_end(plugin)
             if store.aside is not None and store.aside != aside:
@@ -85,7 +87,7 @@ class Stores:
         return result
 
     async def look(self) -> None:
-        """Opens those that are there once, so that `usage` knows of them."""
+        """Opens those that are there once, so that `status` knows of them."""
         for plugin in await self._in_a_thread(self._there):
             try:
                 await self.use(plugin, lambda store: None)
@@ -107,12 +109,16 @@ class Stores:
         self._open.clear()
 
     async def _close_idle(self) -> None:
-        idle = [name for name, store in self._open.items() if not store.turn.locked()]
-        for name in idle[: len(self._open) - MAX_OPEN]:
-            store = self._open[name]
-            async with store.turn:
-                if self._open.pop(name, None) is not None:
-                    await self._in_a_thread(_close, store)
+        while len(self._open) > MAX_OPEN:
+            idle = next((name for name, store in self._open.items() if not store.turn.locked()), None)
+            if idle is None:
+                return
+            store = self._open.pop(idle)
+            store.turn.acquire_nowait()
+            try:
+                await self._in_a_thread(_close, store)
+            finally:
+                store.turn.release()
 
     async def _in_a_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await anyio.to_thread.run_sync(work, *arguments, limiter=self._threads)

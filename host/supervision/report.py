@@ -6,7 +6,7 @@ import sys
 import time
 
 from host.observability.causes import Cause
-from host.observability.snapshot import Calls, Changed, LastExit, LatencyMs, PluginStatus, Why
+from host.observability.snapshot import Calls, Changed, LastExit, LatencyMs, PluginStatus, StoreStatus, Why
 from host.supervision.life import PROBATION
 from host.supervision.limits import rows
 from host.supervision.states import LIVE, SERVING, State
@@ -20,7 +20,7 @@ MAX_LINE = 500
 TAIL = 20
 
 
-def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
+def report(supervisor: Supervisor, *, now: float, store: StoreStatus) -> PluginStatus:
     """`now` is the host's monotonic time."""
     life = supervisor.life
     plugin = supervisor.candidate.manifest.plugin
@@ -53,6 +53,7 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
             process.controllers if process is not None else (),
             platform=sys.platform,
         ),
+        store=store,
         calls=Calls(ok=stats.ok, error=stats.error, timeout=stats.timeout, in_flight=stats.in_flight),
         latency_ms=LatencyMs(p50=stats.latency.quantile_ms(0.5), p99=stats.latency.quantile_ms(0.99)),
         next_start_in_s=_next_start_in_s(supervisor, now),
