@@ -28,10 +28,12 @@ from host.process.driver import Driver, current_driver
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
 from host.routing.host_calls import HostCalls
+from host.routing.listeners import Listeners
 from host.routing.own_settings import OwnSettings
 from host.routing.router import Router
 from host.routing.services import Services
 from host.routing.store_requests import StoreRequests
+from host.routing.topics import Topic, Topics
 from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
@@ -57,6 +59,8 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     known: Known
     extension_points: tuple[ExtensionPoint, ...]
     services: dict[str, Callable[..., Any]]
+    topics: dict[str, Topic]
+    listeners: Listeners
 
 
 class Engine:
@@ -112,8 +116,9 @@ class Engine:
         own_settings = OwnSettings(tree.plugins, tree.reloading, self.driver.now)
         self.stores = Stores(os.path.join(given.data_root, STORES), self._tell_of_store)
         own = StoreRequests(self.stores, tree.plugins).methods
+        self.topics = Topics(given.topics, given.listeners, tree.plugins, bus)
         self._host_calls = HostCalls(
-            tree.plugins, self.router, services, own_settings, self.driver, bus, own
+            tree.plugins, self.router, services, own_settings, self.driver, bus, self.topics, own
         )
         self._started_at = time.monotonic()
         self._begun, self._over = anyio.Event(), anyio.Event()

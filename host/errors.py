@@ -260,6 +260,12 @@ class HookFailed(OutboardError):
         self.outcome = outcome
 
 
+class UnknownTopic(OutboardError):
+    """Neither the app nor the plugin that publishes it has declared a topic of that name."""
+
+    code = "OB420"
+
+
 class HookRefused(OutboardError):
     """An implementation is not asked, because its `before` and `after` run in a circle with others'."""
 

@@ -34,7 +34,9 @@ from host.observability.snapshot import Status, Why
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.hooks import Hooks
+from host.routing.listeners import Listeners, Published
 from host.routing.router import Router
+from host.routing.topics import Topic, by_name, encoded
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
@@ -62,6 +64,7 @@ class Host:
     `overrides`: where `configure` and plugins keep what they change; without it that holds until the host is
     left.
     `sections`: the app's own tables of `config`, each with the struct that it has to be: see `settings`.
+    `topics`: those that the app publishes, or has a word to say about; see `publish`.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -79,6 +82,7 @@ class Host:
         services: Mapping[str, Callable[..., Any]] | None = None,
         overrides: _Path | None = None,
         sections: Mapping[str, type[msgspec.Struct]] | None = None,
+        topics: Sequence[Topic] = (),
     ) -> None:
         usual = user_places(os.environ, os.getuid())
         cache = os.path.abspath(cache_dir or usual.cache)
@@ -98,6 +102,8 @@ class Host:
             known=Known(Path(cache, "provides")),
             extension_points=tuple(extension_points),
             services=dict(services or {}),
+            topics=by_name(topics),
+            listeners=Listeners(),
         )
         self._engine: Engine | None = None
         self._router: Router | None = None
@@ -193,6 +199,25 @@ class Host:
             that are wrong whoever is asked.
         """
         return await self.hooks.dispatch(point, named if params is None else params, timeout)
+
+    # -- events between plugins --------------------------------------------------------------------
+
+    async def publish(self, topic: str, value: Any) -> None:
+        """Tells every plugin, and every `subscribe`, that hears of `topic`. Waits for none of them.
+
+        The topic is one of those that the host was given.
+
+        Raises:
+            UnknownTopic, ContractError (the value does not fit), PayloadTooLarge, NotSerializable.
+        """
+        self._entered.topics.publish(topic, encoded(value), None)
+
+    def subscribe(self, topic: str, subscriber: Callable[[Published], None]) -> Callable[[], None]:
+        """Calls `subscriber` with everything that is published as `topic`; returns the function that ends it.
+
+        May be asked from anywhere, also before entering. It is called on the loop, and must not block.
+        """
+        return self._given.listeners.subscribe(topic, subscriber)
 
     # -- plugins come and go -----------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from plugin_sdk.errors import (
     StoreConflict,
     StoreFull,
     StoreUnavailable,
+    UnknownTopic,
 )
 from plugin_sdk.plugin import Plugin
 
@@ -65,4 +66,5 @@ __all__ = [
     "StoreConflict",
     "StoreFull",
     "StoreUnavailable",
+    "UnknownTopic",
 ]

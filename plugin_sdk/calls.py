@@ -41,7 +41,7 @@ class Question(msgspec.Struct, frozen=True):
     params: Any
     timeout_s: float | None
     result: Any = Any
-    """Its type."""
+    """Its type; None for no result worth a word."""
 
 
 class Waiting:
@@ -134,7 +134,7 @@ def answer_in(settled: Settled | None, question: Question) -> Any:
         if settled.error is not None:
             raise _failure(settled.error, question)
         assert settled.result is not None
-        return msgspec.json.decode(settled.result, type=question.result)
+        return None if question.result is None else msgspec.json.decode(settled.result, type=question.result)
     if isinstance(settled, Lost):
         raise _made(errors.PluginUnavailable, question, ErrorCode.SHUTTING_DOWN, "the host is gone")
     raise _made(errors.DeadlineExceeded, question, ErrorCode.DEADLINE_EXCEEDED, "no answer in time")
@@ -177,6 +177,7 @@ _KINDS: dict[int, type[errors.CallFailed]] = {
 }
 _HOST_KINDS: dict[str, type[errors.CallFailed]] = {
     "OB402": errors.PluginCrashed,
+    "OB420": errors.UnknownTopic,
     "OB505": errors.StoreFull,
     "OB506": errors.StoreUnavailable,
     "OB507": errors.StoreConflict,

@@ -98,6 +98,16 @@ class Context:
         asked = {"plugin": plugin, "method": method, "params": given}
         return self._ask(Question(plugin, method, "plugin/call", asked, timeout))
 
+    def publish(self, topic: str, value: Any) -> Any:
+        """Tells every plugin that hears of `topic`; in an `AsyncContext`, to be awaited.
+
+        Waits for the host's word that the value fits, and for no subscriber. The topic has to be declared,
+        by `plugin.topic` or by the app, and the manifest has to name it: `[permissions] events = [...]`.
+        Raises a `CallFailed`: `ContractError`, `UnknownTopic`, `PermissionDenied`.
+        """
+        asked = {"topic": topic, "value": value}
+        return self._ask(Question("host", "event.publish", "event/publish", asked, None, None))
+
     @property
     def host(self) -> Services:
         """The services of the app that the host is part of: `ctx.host.mail.send(to="ada")`."""

@@ -90,6 +90,10 @@ class CallCycle(CallFailed):
         return found if isinstance(found, list) else []
 
 
+class UnknownTopic(CallFailed):
+    """Neither the app nor this plugin has declared the topic; the message has the nearest that is."""
+
+
 class StoreFull(CallFailed):
     """The plugin's store has as much in it as it may have; `data` has the numbers. Nothing was changed."""
 

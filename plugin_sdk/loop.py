@@ -24,6 +24,12 @@ class LoopRuntime(Runtime):
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_threads: set[Future[None]] = set()
 
+    def submit(self, job: Job) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._start, job)
+        except RuntimeError:  # the loop has closed: the process is about to end
+            pass
+
     def serve(self, events: deque[Event]) -> int:
         asyncio.run(self._serve(events))
         self.end_soon()
@@ -81,6 +87,8 @@ class LoopRuntime(Runtime):
             self._finished.set()
 
     def _start(self, job: Job) -> None:
+        if self._finished.is_set():
+            return
         if job.is_async or isinstance(job, Shutdown):
             others = set(self._tasks)
             task = self._loop.create_task(

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from plugin_sdk.calls import Settled, Waiting
+from plugin_sdk.deliveries import Deliveries
 from plugin_sdk.jobs import Desk, Job
 from protocol.events import Event
 
@@ -37,11 +38,17 @@ class Runtime:
     def __init__(self, desk: Desk, read_fd: int) -> None:
         self.desk = desk
         desk.wait = self.wait
+        desk.submit = self.submit
+        desk.deliveries = Deliveries(desk)
         self.read_fd = read_fd
         self.tick_s: float | None = TICK_S
         """How often to look for a hung handler by ourselves; None if the host nudges."""
 
     def serve(self, events: deque[Event]) -> int:
+        raise NotImplementedError
+
+    def submit(self, job: Job) -> None:
+        """Has a job run soon. From whichever thread has just run one."""
         raise NotImplementedError
 
     def read(self) -> list[Event]:

@@ -60,6 +60,18 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a damaged file of it is now, if this host has found one."""
 
 
+class EventsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The events of a plugin, over all its generations."""
+
+    published: int
+    delivered: int
+    """To it."""
+    failed: int
+    """As many of those as it could not handle."""
+    dropped: int
+    """That it was too slow for."""
+
+
 class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One plugin: null is what cannot be known now."""
 
@@ -84,6 +96,7 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     processes: int | None
     limits: list[LimitStatus]
     store: StoreStatus
+    events: EventsStatus
     calls: Calls
     latency_ms: LatencyMs
     next_start_in_s: float | None

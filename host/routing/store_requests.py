@@ -7,13 +7,13 @@ to say, and may change while the plugin runs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from host.routing.on_the_wire import params_of
 from host.store.stores import Stores
 from host.supervision.supervisor import Supervisor
-from protocol.errors import ErrorCode, RpcError
 from protocol.store import (
     StoreDeleteParams,
     StoreDeleteResult,
@@ -25,7 +25,6 @@ from protocol.store import (
     StoreSetResult,
 )
 
-P = TypeVar("P")
 Answer = Callable[[str, msgspec.Raw], Awaitable[Any]]
 """Gets the plugin that asks, and the params."""
 
@@ -44,11 +43,11 @@ class StoreRequests:
         }
 
     async def _get(self, plugin: str, raw: msgspec.Raw) -> StoreEntry:
-        asked = _params(raw, StoreGetParams)
+        asked = params_of(raw, StoreGetParams)
         return await self._stores.use(plugin, lambda store: store.get(asked.key))
 
     async def _set(self, plugin: str, raw: msgspec.Raw) -> StoreSetResult:
-        asked = _params(raw, StoreSetParams)
+        asked = params_of(raw, StoreSetParams)
         values = {key: bytes(value) for key, value in asked.values.items()}
         supervisor = self._plugins.get(plugin)
         limit_bytes = None if supervisor is None else supervisor.policy.store_bytes
@@ -59,21 +58,12 @@ class StoreRequests:
         return StoreSetResult(revision=revision)
 
     async def _delete(self, plugin: str, raw: msgspec.Raw) -> StoreDeleteResult:
-        asked = _params(raw, StoreDeleteParams)
+        asked = params_of(raw, StoreDeleteParams)
         deleted = await self._stores.use(plugin, lambda store: store.delete(asked.key))
         return StoreDeleteResult(deleted=deleted)
 
     async def _list(self, plugin: str, raw: msgspec.Raw) -> StoreListResult:
-        asked = _params(raw, StoreListParams)
+        asked = params_of(raw, StoreListParams)
         return await self._stores.use(
             plugin, lambda store: store.list(asked.prefix, asked.after, asked.limit)
         )
-
-
-def _params(raw: msgspec.Raw, type_: type[P]) -> P:
-    """Raises RpcError."""
-    try:
-        return msgspec.json.decode(raw, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        data = [{"path": "$", "reason": str(problem)}]
-        raise RpcError(ErrorCode.INVALID_PARAMS, str(problem), data) from None
