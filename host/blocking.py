@@ -218,9 +218,9 @@ class BlockingHost:
         """See `Host.add`."""
         return self._do(partial(self._host.add, path))
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, purge: bool = False) -> None:
         """See `Host.remove`."""
-        self._do(partial(self._host.remove, name))
+        self._do(partial(self._host.remove, name, purge=purge))
 
     def start(self, name: str) -> None:
         """See `Host.start`."""

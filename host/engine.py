@@ -34,6 +34,7 @@ from host.routing.router import Router
 from host.routing.services import Services
 from host.routing.store_requests import StoreRequests
 from host.routing.topics import Topic, Topics
+from host.store.data import Data
 from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
@@ -186,6 +187,11 @@ class Engine:
             for each in by_name
         ]
         return Status(host=host, plugins=reports)
+
+    def data_of(self, name: str) -> Data:
+        """Raises PluginNotFound, and HostMisuse for a plugin that lives where its own data does."""
+        supervisor = self.tree.roster.named(name)
+        return Data(self.stores, name, os.path.join(self._given.data_root, name), supervisor.candidate.file)
 
     def _tell_of_store(self, plugin: str, file: str, text: str) -> None:
         self._bus.emit(PluginProblem(file=file, message=text, plugin=plugin))

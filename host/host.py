@@ -37,6 +37,7 @@ from host.routing.hooks import Hooks
 from host.routing.listeners import Listeners, Published
 from host.routing.router import Router
 from host.routing.topics import Topic, by_name, encoded
+from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
@@ -231,9 +232,16 @@ class Host:
         self.hooks.forget()  # a lazy plugin comes without a change of state
         return name
 
-    async def remove(self, name: str) -> None:
-        """Stops a plugin and forgets it. Raises PluginNotFound."""
+    async def remove(self, name: str, *, purge: bool = False) -> None:
+        """Stops a plugin and forgets it; `purge` also removes its store and its data folder, for good.
+
+        Raises:
+            PluginNotFound. StoreUnavailable: it is removed, and not all of its data is.
+        """
+        data = self._entered.data_of(name) if purge else None
         await self._tree.remove(name)
+        if data is not None:
+            await data.purge()
 
     async def reload(self, *, dry_run: bool = False) -> Plan:
         """Reads configuration, folders and manifests again and makes it so; returns what changed.
@@ -376,6 +384,11 @@ class Host:
     def methods_of(self, plugin: str) -> list[MethodInfo]:
         """What a plugin says of its methods; nothing before it has run once. Raises PluginNotFound."""
         return self._tree.roster.named(plugin).offer.provides.methods
+
+    @property
+    def stores(self) -> Stores:
+        """What plugins keep."""
+        return self._entered.stores
 
     @property
     def hooks(self) -> Hooks:
