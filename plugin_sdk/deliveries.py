@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -23,53 +24,63 @@ ACK_EVERY = WINDOW // 4
 
 
 class Deliveries:
-    """Of one plugin. `take` is for whichever thread reads, `end` for whichever ran the handler."""
+    """Of one plugin. `take` is for whichever thread reads, `end` for whichever ran the handler.
 
-    def __init__(self, desk: Desk) -> None:
+    `submit` has a job run that was held back until the one before it had ended; None where jobs are run one
+    after another anyway.
+    """
+
+    def __init__(self, desk: Desk, submit: Callable[[Job], None] | None) -> None:
         self._desk = desk
+        self._submit = submit
         self._changing = threading.Lock()
         self._waiting: deque[Delivery] = deque()
-        self._done = 0
+        self._left = 0  # taken, and not ended
+        self._done = 0  # ended, and not acknowledged
         self._failed = 0
-        self._stopped = False
-        self.is_busy = False
-        """Whether one is being handled, or about to be."""
+        self.is_over = False
+        """Whether what has not begun will not: the plugin is about to end."""
+
+    @property
+    def is_busy(self) -> bool:
+        return self._left > 0
 
     def take(self, event: Notification) -> Job | None:
         """The job for an event, if it may begin now; else it begins when those before it have ended."""
         handler = self._desk.plugin.subscriptions.get(event.method.removeprefix("event/"))
-        if handler is None or self._stopped:
+        if handler is None or self.is_over:
             return None
         delivery = Delivery(self, self._desk, event, handler)
         with self._changing:
-            if self.is_busy:
+            self._left += 1
+            if self._submit is not None and self._left > 1:
                 self._waiting.append(delivery)
                 return None
-            self.is_busy = True
         return delivery
 
     def stop(self) -> None:
-        """What waits is not handled any more: the plugin is about to end."""
+        """What has not begun is not handled any more."""
         with self._changing:
-            self._stopped = True
+            self.is_over = True
+            self._left -= len(self._waiting)
             self._waiting.clear()
 
     def end(self, *, failed: bool) -> None:
         """One has been handled: the host is told, and the next may begin."""
         with self._changing:
+            self._left -= 1
             self._done += 1
             self._failed += failed
             following = self._waiting.popleft() if self._waiting else None
-            self.is_busy = following is not None
             said = None
-            if following is None or self._done >= ACK_EVERY:
+            if not self._left or self._done >= ACK_EVERY:
                 said = AckParams(n=self._done, failed=self._failed)
                 self._done = self._failed = 0
         if said is not None:
             self._desk.channel.notify("event/ack", said, Lane.REQUEST)
-        if following is not None:
-            self._desk.submit(following)
-        else:
+        if following is not None and self._submit is not None:
+            self._submit(following)
+        elif self.is_over:
             with self._desk.drained:
                 self._desk.drained.notify_all()
 
@@ -88,6 +99,8 @@ class Delivery(Job):
         self._handler = handler
 
     def work(self) -> Any:
+        if self._deliveries.is_over:
+            return _nothing() if self.is_async else None
         handler = self._handler
         told = msgspec.json.decode(self._event.params, type=EventParams)
         name = next((name for name in handler.names if name != "publisher"), "value")
@@ -104,3 +117,7 @@ class Delivery(Job):
         if not self.desk.finished:
             self.desk.note_exception(self._event.method, exception)
         self._deliveries.end(failed=True)
+
+
+async def _nothing() -> None:
+    pass

@@ -67,9 +67,8 @@ class Desk:
         """What both sides can do."""
         self.wait: Callable[[Waiting, float | None], Settled | None]
         """How a thread waits for an answer of the host's: the runtime's to say."""
-        self.submit: Callable[[Job], None]
-        """How a job that was held back is run after all: the runtime's to say, from any thread."""
         self.deliveries: Deliveries
+        """Of events: the runtime's, too."""
         self.log: logging.Logger = bridge(channel, identity.name)
         self.active: dict[MessageId, Job] = {}
         self.waiting: list[Waiting] = []

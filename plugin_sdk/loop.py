@@ -19,12 +19,12 @@ from protocol.events import Event
 
 class LoopRuntime(Runtime):
     def __init__(self, desk: Desk, read_fd: int) -> None:
-        super().__init__(desk, read_fd)
+        super().__init__(desk, read_fd, self._submit)
         self._relief = Relief(self, self._post)
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_threads: set[Future[None]] = set()
 
-    def submit(self, job: Job) -> None:
+    def _submit(self, job: Job) -> None:
         try:
             self._loop.call_soon_threadsafe(self._start, job)
         except RuntimeError:  # the loop has closed: the process is about to end

@@ -35,20 +35,16 @@ NUDGE = signal.SIGURG
 class Runtime:
     """What the three ways of running handlers share: the desk, the pipe and the end."""
 
-    def __init__(self, desk: Desk, read_fd: int) -> None:
+    def __init__(self, desk: Desk, read_fd: int, submit: Callable[[Job], None] | None = None) -> None:
+        """`submit`, if more than one job may run at once: has one run soon, from any thread."""
         self.desk = desk
         desk.wait = self.wait
-        desk.submit = self.submit
-        desk.deliveries = Deliveries(desk)
+        desk.deliveries = Deliveries(desk, submit)
         self.read_fd = read_fd
         self.tick_s: float | None = TICK_S
         """How often to look for a hung handler by ourselves; None if the host nudges."""
 
     def serve(self, events: deque[Event]) -> int:
-        raise NotImplementedError
-
-    def submit(self, job: Job) -> None:
-        """Has a job run soon. From whichever thread has just run one."""
         raise NotImplementedError
 
     def read(self) -> list[Event]:

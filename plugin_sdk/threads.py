@@ -33,9 +33,6 @@ class SerialRuntime(Runtime):
     def _inbox_put(self, item: Job | deque[Event] | None) -> None:
         self._inbox.put(item)
 
-    def submit(self, job: Job) -> None:
-        self._kept.append(job)  # this is the one thread that runs any
-
     def serve(self, events: deque[Event]) -> int:
         self._relief.start()
         reading = self._run(events)
@@ -107,11 +104,8 @@ class PoolRuntime(Runtime):
     """Sync handlers on N threads of their own; the main thread only reads."""
 
     def __init__(self, desk: Desk, read_fd: int) -> None:
-        super().__init__(desk, read_fd)
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-
-    def submit(self, job: Job) -> None:
-        self._jobs.put(job)
+        super().__init__(desk, read_fd, self._jobs.put)
 
     def serve(self, events: deque[Event]) -> int:
         jobs = self._jobs

@@ -72,14 +72,28 @@ def test_pings_are_answered_while_a_handler_hangs(serve: Launch) -> None:
         assert host.result_of(ping)["in_flight"] == 0
 
 
-def test_the_end_does_not_wait_for_events_that_wait(serve: Launch) -> None:
-    code = HEARS.replace(
-        'if value == "hang":\n        ctx.status("in")\n        go_on.wait()', "time.sleep(0.05)"
-    )
-    with serve(code + "\n@plugin.on_stop\ndef end() -> None:\n    print(f'{len(heard)} heard')\n") as host:
+@pytest.mark.parametrize("options", ["", "threads=2"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_the_end_does_not_wait_for_events_that_have_not_begun(serve: Launch, options: str, kind: str) -> None:
+    code = """
+@plugin.on_event("news.today")
+def hear(value: Any, ctx: Context) -> None:
+    ctx.status("in")
+    WAIT
+
+@plugin.on_stop
+def end() -> None:
+    print("ends")
+"""
+    code = code.replace("def hear", f"{kind} hear")
+    code = code.replace("WAIT", "time.sleep(0.2)" if kind == "def" else "await asyncio.sleep(0.2)")
+    with serve("import asyncio\n" + code, options=options) as host:
         tell(host, *range(60))
-        host.call("look")  # it has begun
-        assert host.end() == 0
+        host.next_notification("status/text")
+        call = host.send("shutdown")
+        host.nudge()
+        host.result_of(call, 5)  # and not 12 s
+        assert "ends" in host.stderr()
 
 
 def test_start_code_knows_what_is_provided(launch: Launch) -> None:
