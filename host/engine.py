@@ -149,7 +149,7 @@ class Engine:
                 await supervision.start(self._host_calls.run)
                 supervision.start_soon(self._usage.run, lambda: self.tree.roster.generations)
                 supervision.start_soon(self.lag.run)
-                supervision.start_soon(self.stores.look)
+                supervision.start_soon(self.stores.run)
                 self._begun.set()
         except Exception as error:  # our own fault: it is told to whoever leaves
             self.failure = error

@@ -44,9 +44,12 @@ from plugin_sdk.errors import (
     UnknownTopic,
 )
 from plugin_sdk.plugin import Plugin
+from plugin_sdk.store import AsyncStore, AsyncTransaction, Store, Transaction
 
 __all__ = [
     "AsyncContext",
+    "AsyncStore",
+    "AsyncTransaction",
     "CallCancelled",
     "CallCycle",
     "CallFailed",
@@ -63,8 +66,10 @@ __all__ = [
     "PluginUnavailable",
     "RemoteError",
     "SettingsRefused",
+    "Store",
     "StoreConflict",
     "StoreFull",
     "StoreUnavailable",
+    "Transaction",
     "UnknownTopic",
 ]

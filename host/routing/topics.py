@@ -139,10 +139,12 @@ class Topics:
         checks = {} if publisher is None or caller is None else self._checks_of(publisher, caller)
         if topic not in checks:
             close = nearest(topic, [*self._declared, *checks])
-            hint = f"did you mean `{close}`?" if close else "declare it: plugin.topic(name, type)"
-            if publisher is None:
-                hint = hint if close else "declare it: Host(topics=[Topic(name)])"
-            raise errors.UnknownTopic(f"the topic `{one_line(topic)}` is not declared", hint=hint)
+            meant = f"; did you mean `{close}`?" if close else ""
+            way = "Host(topics=[Topic(name)])" if publisher is None else "plugin.topic(name, type)"
+            raise errors.UnknownTopic(
+                f"the topic `{one_line(topic)}` is not declared{meant}",
+                hint=f"mend the name, or declare it: {way}",
+            )
         decoded = msgspec.json.decode(value)
         check = checks[topic]
         if check is not None and (found := check(decoded)):
@@ -155,6 +157,8 @@ class Topics:
         cached = self._checks.get(publisher)
         if cached is None or cached[0] is not provides:
             declared = {info.topic: info.schema for info in provides.events[:MAX_SUBSCRIPTIONS]}
+            for gone in self._checks.keys() - self._plugins.keys():
+                del self._checks[gone]
             checks = {topic: _check(schema) for topic, schema in declared.items()}
             cached = self._checks[publisher] = (provides, checks)
         return cached[1]
@@ -221,8 +225,6 @@ class Topics:
                     self._tell(supervisor, permissions.refusal(name, supervisor, "events", topic).message)
         for topic in [topic for topic, hearers in self._hearers.items() if not hearers]:
             del self._hearers[topic]
-        if supervisor is None:
-            self._checks.pop(name, None)
 
     def _tell(self, supervisor: Supervisor, text: str) -> None:
         file, name = supervisor.candidate.file, supervisor.name

@@ -24,6 +24,8 @@ BUSY_S = 5.0
 """How long another process that has the same file, another host for one, is waited for."""
 KEPT_ASIDE = 5
 """Corrupt files of one store that are kept; the oldest beyond them are removed."""
+LOG_FIRST = ("-wal", "-shm", "")
+"""A kill in between must not leave a log behind, which would be replayed into the next file of that name."""
 _FORMAT = 1
 _LOG_BYTES = 4 * 1024 * 1024
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -54,11 +56,13 @@ class _Totals(msgspec.Struct):
 class StoreFile:
     """An open store; made by whichever thread, used by one at a time.
 
+    `is_sound`: it was looked through before, and need not be again.
+
     Raises:
         Corrupt: see `set_aside`. StoreUnavailable: the disk, or another process, will not have it now.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, is_sound: bool = False) -> None:
         self.path = path
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with _translated(path):
@@ -67,17 +71,16 @@ class StoreFile:
             )
         try:
             with _translated(path):
-                self._prepare()
+                self._prepare(is_sound=is_sound)
             self.usage = self._measured()
         except BaseException:
             self._database.close()
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, is_sound: bool) -> None:
         run = self._database.execute
         run("PRAGMA trusted_schema = OFF")  # the file is data, whoever had it in hand
-        (found,) = run("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
+        if not is_sound and (found := run("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise Corrupt(str(found))
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
@@ -152,7 +155,7 @@ class StoreFile:
                         data={"key": key, "revision": now},
                     )
             before = StoreUsage(keys=totals.keys, bytes=totals.bytes)
-            totals.revision += 1
+            totals.revision += bool(values or delete)
             for key in delete:
                 self._delete(key, totals)
             for key, value in values.items():
@@ -243,7 +246,7 @@ def set_aside(path: str) -> str:
     folder, name = os.path.split(path)
     beginning = f"{name}.corrupt-"
     aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09}"
-    for ending in ("", "-wal", "-shm"):
+    for ending in LOG_FIRST:
         if os.path.exists(path + ending):
             os.rename(path + ending, aside + ending)
     kept = sorted(
@@ -256,7 +259,7 @@ def set_aside(path: str) -> str:
 
 def remove(path: str) -> None:
     """The file of a store that is closed, with its log. Raises OSError."""
-    for ending in ("", "-wal", "-shm"):
+    for ending in LOG_FIRST:
         try:
             os.remove(path + ending)
         except FileNotFoundError:

@@ -10,24 +10,27 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from host import errors
 from host.observability.snapshot import StoreStatus
-from host.store import file as files
-from host.store.file import Corrupt, StoreFile, StoreUsage
+
+if TYPE_CHECKING:  # SQLite is loaded when the first store is: some Pythons are built without it
+    from host.store.file import StoreFile, StoreUsage
 
 THREADS = 4
+IDLE_S = 30.0
+"""A file that nobody has used for so long, or a little longer, is closed."""
 MAX_OPEN = 32
 """Files that stay open, three descriptors each; of more, those that nobody uses just now are closed."""
 T = TypeVar("T")
 
 
 class _Store:
-    __slots__ = ("aside", "file", "path", "turn", "usage")
+    __slots__ = ("aside", "file", "path", "turn", "usage", "was_used")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -37,6 +40,8 @@ class _Store:
         """None: nobody has needed it yet, or not for long."""
         self.usage: StoreUsage | None = None
         self.aside: str | None = None
+        self.was_used = False
+        """Since somebody last looked."""
 
 
 class Stores:
@@ -57,10 +62,10 @@ class Stores:
     def status(self, plugin: str, limit_bytes: int | None) -> StoreStatus:
         """As of the last use. Asks nobody."""
         store = self._stores.get(plugin)
-        usage = StoreUsage() if store is None or store.usage is None else store.usage
+        usage = None if store is None else store.usage
         return StoreStatus(
-            keys=usage.keys,
-            bytes=usage.bytes,
+            keys=0 if usage is None else usage.keys,
+            bytes=0 if usage is None else usage.bytes,
             limit_bytes=limit_bytes,
             set_aside=None if store is None else store.aside,
         )
@@ -79,6 +84,7 @@ class Stores:
             result: T = await self._in_a_thread(_do, store, work)
             self._open[plugin] = store
             self._open.move_to_end(plugin)
+            store.was_used = True
             if store.aside is not None and store.aside != aside:
                 text = f"its store was damaged, is now {store.aside}, and begins anew: {store.path}"
                 self._on_problem(plugin, store.aside, text)
@@ -86,8 +92,17 @@ class Stores:
             await self._close_idle()
         return result
 
-    async def look(self) -> None:
-        """Opens those that are there once, so that `status` knows of them."""
+    async def run(self) -> None:
+        """Opens those that are there once, so that `status` knows of them; closes who is idle, for ever."""
+        await self._look()
+        while True:
+            await anyio.sleep(IDLE_S)
+            for plugin, store in list(self._open.items()):
+                if not store.was_used:
+                    await self._close(plugin)
+                store.was_used = False
+
+    async def _look(self) -> None:
         for plugin in await self._in_a_thread(self._there):
             try:
                 await self.use(plugin, lambda store: None)
@@ -113,7 +128,13 @@ class Stores:
             idle = next((name for name, store in self._open.items() if not store.turn.locked()), None)
             if idle is None:
                 return
-            store = self._open.pop(idle)
+            await self._close(idle)
+
+    async def _close(self, plugin: str) -> None:
+        """Unless somebody uses it."""
+        store = self._open.get(plugin)
+        if store is not None and not store.turn.locked():
+            del self._open[plugin]
             store.turn.acquire_nowait()
             try:
                 await self._in_a_thread(_close, store)
@@ -136,11 +157,16 @@ class Stores:
 
 def _do(store: _Store, work: Callable[[StoreFile], T]) -> T:
     try:
+        from host.store.file import Corrupt, set_aside
+    except ImportError as error:
+        text = f"this Python cannot load SQLite: {error}"
+        raise errors.StoreUnavailable(text, hint="run outboard with a Python that has sqlite3") from None
+    try:
         return _once(store, work)
     except Corrupt:
         _close(store)
     try:
-        store.aside = files.set_aside(store.path)
+        store.aside = set_aside(store.path)
         return _once(store, work)
     except (OSError, Corrupt) as error:
         raise errors.StoreUnavailable(
@@ -149,9 +175,11 @@ def _do(store: _Store, work: Callable[[StoreFile], T]) -> T:
 
 
 def _once(store: _Store, work: Callable[[StoreFile], T]) -> T:
+    from host.store.file import StoreFile
+
     if store.file is None:
         try:
-            store.file = StoreFile(store.path)
+            store.file = StoreFile(store.path, is_sound=store.usage is not None)
         except OSError as error:
             raise errors.StoreUnavailable(
                 f"the store cannot be opened: {error.strerror}", hint=f"look at {store.path}"
@@ -169,10 +197,12 @@ def _close(store: _Store) -> None:
 
 
 def _remove(store: _Store) -> None:
+    from host.store.file import remove
+
     _close(store)
     store.usage = store.aside = None
     try:
-        files.remove(store.path)
+        remove(store.path)
     except OSError as error:
         raise errors.StoreUnavailable(
             f"the store cannot be removed: {error.strerror}", hint=f"look at {store.path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,28 @@ async def test_more_stores_than_may_be_open_take_turns(
             assert await settled(calls) == [None] * 5
         assert [await host.call(name, "get", key="k", timeout=10) for name in names] == [2] * 5
         assert len(host._engine.stores._open) <= 2
+
+
+async def test_a_python_without_sqlite_has_no_stores_and_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "host.store.file", None)
+    async with make_host(tmp_path, keeper(tmp_path)) as host:
+        kind, _, message = await host.call("keeper", "what_failed", key="k", value=1, timeout=10)
+        assert (kind, "cannot load SQLite" in message) == ("StoreUnavailable", True)
+        assert host.status("keeper").plugins[0].state == "running"
+
+
+async def test_a_store_that_nobody_uses_is_closed_and_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.store.stores.IDLE_S", 0.05)
+    async with make_host(tmp_path, keeper(tmp_path)) as host:
+        await host.call("keeper", "set", key="k", value=1, timeout=10)
+        with anyio.fail_after(10):
+            while host._engine.stores._open:  # noqa: ASYNC110  # no event tells
+                await anyio.sleep(0.01)
+        assert await host.call("keeper", "get", key="k", timeout=10) == 1
 
 
 async def test_the_store_of_a_plugin_that_is_removed_is_there_when_it_comes_back(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from host.errors import PayloadTooLarge, StoreConflict, StoreFull, StoreUnavaila
 from host.store import file as files
 from host.store.file import Corrupt, StoreFile, StoreUsage, set_aside
 
-KEYS = st.sampled_from(["a", "b", "ä", "a/1", "a/2", "\U0010ffff"])
+KEYS = st.sampled_from(["a", "a\0b", "b", "ä", "a/1", "a/2", "\U0010ffff"])
 CHANGE = st.tuples(
     st.dictionaries(KEYS, st.binary(min_size=1, max_size=20), max_size=3), st.lists(KEYS, max_size=3)
 )
