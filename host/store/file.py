@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -22,10 +21,6 @@ from protocol.store import MAX_KEYS, MAX_VALUE_BYTES, StoreEntry, StoreListResul
 
 BUSY_S = 5.0
 """How long another process that has the same file, another host for one, is waited for."""
-KEPT_ASIDE = 5
-"""Corrupt files of one store that are kept; the oldest beyond them are removed."""
-LOG_FIRST = ("-wal", "-shm", "")
-"""A kill in between must not leave a log behind, which would be replayed into the next file of that name."""
 _FORMAT = 1
 _LOG_BYTES = 4 * 1024 * 1024
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -59,7 +54,8 @@ class StoreFile:
     `is_sound`: it was looked through before, and need not be again.
 
     Raises:
-        Corrupt: see `set_aside`. StoreUnavailable: the disk, or another process, will not have it now.
+        Corrupt: see `on_disk.set_aside`.
+        StoreUnavailable: the disk, or another process, will not have it now.
     """
 
     def __init__(self, path: str, *, is_sound: bool = False) -> None:
@@ -239,31 +235,6 @@ def _check_room(before: StoreUsage, totals: _Totals, limit_bytes: int | None) ->
             hint="delete some keys, or raise limits.store",
             data=data,
         )
-
-
-def set_aside(path: str) -> str:
-    """Renames a corrupt store, with its log; returns where it is now. Raises OSError."""
-    folder, name = os.path.split(path)
-    beginning = f"{name}.corrupt-"
-    aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09}"
-    for ending in LOG_FIRST:
-        if os.path.exists(path + ending):
-            os.rename(path + ending, aside + ending)
-    kept = sorted(
-        other for other in os.listdir(folder) if other.startswith(beginning) and other[-1].isdigit()
-    )
-    for old in kept[:-KEPT_ASIDE]:
-        remove(os.path.join(folder, old))
-    return aside
-
-
-def remove(path: str) -> None:
-    """The file of a store that is closed, with its log. Raises OSError."""
-    for ending in LOG_FIRST:
-        try:
-            os.remove(path + ending)
-        except FileNotFoundError:
-            pass
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from host import errors
 from host.observability.snapshot import StoreStatus
+from host.store import on_disk
 
 if TYPE_CHECKING:  # SQLite is loaded when the first store is: some Pythons are built without it
     from host.store.file import StoreFile, StoreUsage
@@ -157,7 +158,7 @@ class Stores:
 
 def _do(store: _Store, work: Callable[[StoreFile], T]) -> T:
     try:
-        from host.store.file import Corrupt, set_aside
+        from host.store.file import Corrupt
     except ImportError as error:
         text = f"this Python cannot load SQLite: {error}"
         raise errors.StoreUnavailable(text, hint="run outboard with a Python that has sqlite3") from None
@@ -166,7 +167,7 @@ def _do(store: _Store, work: Callable[[StoreFile], T]) -> T:
     except Corrupt:
         _close(store)
     try:
-        store.aside = set_aside(store.path)
+        store.aside = on_disk.set_aside(store.path)
         return _once(store, work)
     except (OSError, Corrupt) as error:
         raise errors.StoreUnavailable(
@@ -197,12 +198,10 @@ def _close(store: _Store) -> None:
 
 
 def _remove(store: _Store) -> None:
-    from host.store.file import remove
-
     _close(store)
     store.usage = store.aside = None
     try:
-        remove(store.path)
+        on_disk.remove(store.path)
     except OSError as error:
         raise errors.StoreUnavailable(
             f"the store cannot be removed: {error.strerror}", hint=f"look at {store.path}"

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from host.errors import PayloadTooLarge, StoreConflict, StoreFull, StoreUnavailable
 from host.store import file as files
-from host.store.file import Corrupt, StoreFile, StoreUsage, set_aside
+from host.store.file import Corrupt, StoreFile, StoreUsage
+from host.store.on_disk import KEPT_ASIDE, set_aside
 
 KEYS = st.sampled_from(["a", "a\0b", "b", "ä", "a/1", "a/2", "\U0010ffff"])
 CHANGE = st.tuples(
@@ -173,7 +174,7 @@ def test_a_few_damaged_files_are_kept_and_not_more(store: StoreFile) -> None:
     folder = Path(store.path).parent
     store.close()
     made = []
-    for _ in range(files.KEPT_ASIDE + 2):
+    for _ in range(KEPT_ASIDE + 2):
         Path(store.path).write_bytes(b"damaged")
         made.append(Path(set_aside(store.path)).name)
     assert sorted(entry.name for entry in folder.iterdir() if "corrupt" in entry.name) == made[2:]
