@@ -156,10 +156,10 @@ class Topics:
         provides = generation.provides if generation is not None else Provides()
         cached = self._checks.get(publisher)
         if cached is None or cached[0] is not provides:
-            declared = {info.topic: info.schema for info in provides.events[:MAX_SUBSCRIPTIONS]}
+            declared = [info for info in provides.events[:MAX_SUBSCRIPTIONS] if is_own_name(info.topic)]
             for gone in self._checks.keys() - self._plugins.keys():
                 del self._checks[gone]
-            checks = {topic: _check(schema) for topic, schema in declared.items()}
+            checks = {info.topic: _check(info.schema) for info in declared}
             cached = self._checks[publisher] = (provides, checks)
         return cached[1]
 
