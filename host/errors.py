@@ -98,7 +98,7 @@ class ConfigError(OutboardError):
 
 
 class UnknownKey(OutboardError):
-    """Nothing is configured, or built in, at that key."""
+    """Nothing is configured, built in or kept at that key."""
 
     code = "OB202"
 

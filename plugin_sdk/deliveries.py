@@ -77,7 +77,8 @@ class Deliveries:
                 said = AckParams(n=self._done, failed=self._failed)
                 self._done = self._failed = 0
         if said is not None:
-            self._desk.channel.notify("event/ack", said, Lane.REQUEST)
+            # In the lane that always has room: one that is lost would be missing from the window for ever.
+            self._desk.channel.notify("event/ack", said, Lane.CONTROL)
         if following is not None and self._submit is not None:
             self._submit(following)
         elif self.is_over:
