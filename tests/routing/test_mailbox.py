@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -28,6 +28,7 @@ def number_of(event: Event) -> int:
     return int(bytes(event.params))
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_each_event_is_sent_dropped_or_waiting_and_what_is_sent_is_in_order(
     steps: list[tuple[str, int, int]],

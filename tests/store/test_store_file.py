@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.errors import PayloadTooLarge, StoreConflict, StoreFull, StoreUnavailable
@@ -33,6 +33,7 @@ def value_at(store: StoreFile, key: str) -> bytes | None:
     return None if value is msgspec.UNSET else bytes(value)
 
 
+@settings(deadline=None)  # it has a disk to wait for
 @given(st.lists(CHANGE, max_size=20))
 def test_it_holds_what_a_dict_would_and_counts_it(changes: list[tuple[dict[str, bytes], list[str]]]) -> None:
     there: dict[str, bytes] = {}
