@@ -36,8 +36,12 @@ if TYPE_CHECKING:
         PluginUnavailable,
         PoisonCall,
         RemoteError,
+        StoreConflict,
+        StoreFull,
+        StoreUnavailable,
         UnknownExtensionPoint,
         UnknownKey,
+        UnknownTopic,
     )
     from host.host import Host
     from host.observability.causes import Cause
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
     from host.observability.snapshot import HostStatus, PluginStatus, Status, Why
     from host.routing.dispatch import HookOutcome, HookResult
     from host.routing.extension_points import ExtensionPoint
+    from host.routing.listeners import Published
+    from host.routing.topics import Topic
     from host.supervision.plan import Plan
 
 __all__ = [
@@ -100,12 +106,18 @@ __all__ = [
     "PoisonCall",
     "ProcessesLeaked",
     "ProcessesSwept",
+    "Published",
     "RemoteError",
     "SettingsChanged",
     "StateChanged",
     "Status",
+    "StoreConflict",
+    "StoreFull",
+    "StoreUnavailable",
+    "Topic",
     "UnknownExtensionPoint",
     "UnknownKey",
+    "UnknownTopic",
     "Why",
 ]
 
@@ -133,6 +145,8 @@ _ELSEWHERE = {
         "host.observability.events",
     ),
     **dict.fromkeys(("HostStatus", "PluginStatus", "Status", "Why"), "host.observability.snapshot"),
+    "Published": "host.routing.listeners",
+    "Topic": "host.routing.topics",
 }
 
 

@@ -29,6 +29,8 @@ from host.observability.openmetrics import Measures
 from host.observability.snapshot import Status, Why
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
+from host.routing.listeners import Published
+from host.routing.topics import Topic
 from host.supervision.plan import Plan
 from protocol.lifecycle import MethodInfo
 
@@ -107,6 +109,7 @@ class BlockingHost:
         services: Mapping[str, Callable[..., Any]] | None = None,
         overrides: _Path | None = None,
         sections: Mapping[str, type[msgspec.Struct]] | None = None,
+        topics: Sequence[Topic] = (),
     ) -> None:
         self._host = Host(
             config=config,
@@ -118,6 +121,7 @@ class BlockingHost:
             services=services,
             overrides=overrides,
             sections=sections,
+            topics=topics,
         )
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -198,15 +202,25 @@ class BlockingHost:
         given = named if params is None else params
         return self._do(partial(self._host.hook, point, timeout=timeout, params=given))
 
+    # -- events between plugins --------------------------------------------------------------------
+
+    def publish(self, topic: str, value: Any) -> None:
+        """See `Host.publish`."""
+        self._do(partial(self._host.publish, topic, value))
+
+    def subscribe(self, topic: str, subscriber: Callable[[Published], None]) -> Callable[[], None]:
+        """See `Host.subscribe`. `subscriber` is called on the host's thread, and cannot call the host."""
+        return self._host.subscribe(topic, subscriber)
+
     # -- plugins come and go -----------------------------------------------------------------------
 
     def add(self, path: _Path) -> str:
         """See `Host.add`."""
         return self._do(partial(self._host.add, path))
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, purge: bool = False) -> None:
         """See `Host.remove`."""
-        self._do(partial(self._host.remove, name))
+        self._do(partial(self._host.remove, name, purge=purge))
 
     def start(self, name: str) -> None:
         """See `Host.start`."""

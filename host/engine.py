@@ -19,7 +19,7 @@ from host import errors
 from host.config.load import Layers
 from host.environments.store import Environments
 from host.observability.bus import Bus
-from host.observability.events import HostEvent, StateChanged
+from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.observability.lag import LoopLag
 from host.observability.snapshot import HostStatus, Status
 from host.process.cgroup import Groups, NotDelegated, find_groups, manager_ends_the_rest
@@ -28,9 +28,14 @@ from host.process.driver import Driver, current_driver
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
 from host.routing.host_calls import HostCalls
+from host.routing.listeners import Listeners
 from host.routing.own_settings import OwnSettings
 from host.routing.router import Router
 from host.routing.services import Services
+from host.routing.store_requests import StoreRequests
+from host.routing.topics import Topic, Topics
+from host.store.data import Data
+from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.report import report
@@ -38,6 +43,9 @@ from host.supervision.states import SERVING
 from host.supervision.surroundings import Surroundings
 from host.supervision.tree import SupervisorTree
 from host.supervision.usage import UsageWatch
+
+STORES = ".store"
+"""Beside the plugins' own folders; no plugin can have a name like that."""
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +60,8 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     known: Known
     extension_points: tuple[ExtensionPoint, ...]
     services: dict[str, Callable[..., Any]]
+    topics: dict[str, Topic]
+    listeners: Listeners
 
 
 class Engine:
@@ -74,6 +84,7 @@ class Engine:
         services = Services(given.services, self.driver)
         self.lag = LoopLag()
         self._given = given
+        self._bus = bus
         self._deadlines = Deadlines(self.driver)
         self._usage = UsageWatch(self.driver.now)
         self._environments = Environments(
@@ -104,7 +115,12 @@ class Engine:
         self.router = Router(tree.plugins, self.driver, bus)
         self.hooks = Hooks(points, tree.plugins, self.router, self.driver, bus)
         own_settings = OwnSettings(tree.plugins, tree.reloading, self.driver.now)
-        self._host_calls = HostCalls(tree.plugins, self.router, services, own_settings, self.driver, bus)
+        self.stores = Stores(os.path.join(given.data_root, STORES), self._tell_of_store)
+        own = StoreRequests(self.stores, tree.plugins).methods
+        self.topics = Topics(given.topics, given.listeners, tree.plugins, bus)
+        self._host_calls = HostCalls(
+            tree.plugins, self.router, services, own_settings, self.driver, bus, self.topics, own
+        )
         self._started_at = time.monotonic()
         self._begun, self._over = anyio.Event(), anyio.Event()
         self.failure: BaseException | None = None
@@ -133,10 +149,13 @@ class Engine:
                 await supervision.start(self._host_calls.run)
                 supervision.start_soon(self._usage.run, lambda: self.tree.roster.generations)
                 supervision.start_soon(self.lag.run)
+                supervision.start_soon(self.stores.run)
                 self._begun.set()
         except Exception as error:  # our own fault: it is told to whoever leaves
             self.failure = error
         finally:
+            with anyio.CancelScope(shield=True):
+                await self.stores.close()
             self._deadlines.close()
             self.driver.close()
             self._begun.set()
@@ -163,7 +182,19 @@ class Engine:
             problems=[str(problem) for problem in self.tree.complaints.all],
         )
         by_name = sorted(wanted, key=lambda supervisor: supervisor.name)
-        return Status(host=host, plugins=[report(supervisor, now=now) for supervisor in by_name])
+        reports = [
+            report(each, now=now, store=self.stores.status(each.name, each.policy.store_bytes))
+            for each in by_name
+        ]
+        return Status(host=host, plugins=reports)
+
+    def data_of(self, name: str) -> Data:
+        """Raises PluginNotFound, and HostMisuse for a plugin that lives where its own data does."""
+        supervisor = self.tree.roster.named(name)
+        return Data(self.stores, name, os.path.join(self._given.data_root, name), supervisor.candidate.file)
+
+    def _tell_of_store(self, plugin: str, file: str, text: str) -> None:
+        self._bus.emit(PluginProblem(file=file, message=text, plugin=plugin))
 
     def _after_host_death(self, *, is_guarded: bool) -> str:
         if is_guarded:

@@ -98,7 +98,7 @@ class ConfigError(OutboardError):
 
 
 class UnknownKey(OutboardError):
-    """Nothing is configured, or built in, at that key."""
+    """Nothing is configured, built in or kept at that key."""
 
     code = "OB202"
 
@@ -140,6 +140,24 @@ class PoisonCall(OutboardError):
 
     code = "OB504"
     exit_code = 7
+
+
+class StoreFull(OutboardError):
+    """A plugin's store has as much in it as it may have. `data` has the numbers."""
+
+    code = "OB505"
+
+
+class StoreUnavailable(OutboardError):
+    """The disk, or another process, will not have a plugin's store now; nothing was changed."""
+
+    code = "OB506"
+
+
+class StoreConflict(OutboardError):
+    """A key of a plugin's store has been changed meanwhile, and nothing was changed by this."""
+
+    code = "OB507"
 
 
 class PluginCrashed(OutboardError):
@@ -240,6 +258,12 @@ class HookFailed(OutboardError):
     def __init__(self, message: str, *, outcome: Any, **where: Any) -> None:
         super().__init__(message, **where)
         self.outcome = outcome
+
+
+class UnknownTopic(OutboardError):
+    """Neither the app nor the plugin that publishes it has declared a topic of that name."""
+
+    code = "OB420"
 
 
 class HookRefused(OutboardError):

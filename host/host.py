@@ -34,7 +34,10 @@ from host.observability.snapshot import Status, Why
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.hooks import Hooks
+from host.routing.listeners import Listeners, Published
 from host.routing.router import Router
+from host.routing.topics import Topic, by_name, encoded
+from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
@@ -62,6 +65,7 @@ class Host:
     `overrides`: where `configure` and plugins keep what they change; without it that holds until the host is
     left.
     `sections`: the app's own tables of `config`, each with the struct that it has to be: see `settings`.
+    `topics`: those that the app publishes, or has a word to say about; see `publish`.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -79,6 +83,7 @@ class Host:
         services: Mapping[str, Callable[..., Any]] | None = None,
         overrides: _Path | None = None,
         sections: Mapping[str, type[msgspec.Struct]] | None = None,
+        topics: Sequence[Topic] = (),
     ) -> None:
         usual = user_places(os.environ, os.getuid())
         cache = os.path.abspath(cache_dir or usual.cache)
@@ -98,6 +103,8 @@ class Host:
             known=Known(Path(cache, "provides")),
             extension_points=tuple(extension_points),
             services=dict(services or {}),
+            topics=by_name(topics),
+            listeners=Listeners(),
         )
         self._engine: Engine | None = None
         self._router: Router | None = None
@@ -194,6 +201,25 @@ class Host:
         """
         return await self.hooks.dispatch(point, named if params is None else params, timeout)
 
+    # -- events between plugins --------------------------------------------------------------------
+
+    async def publish(self, topic: str, value: Any) -> None:
+        """Tells every plugin, and every `subscribe`, that hears of `topic`. Waits for none of them.
+
+        The topic is one of those that the host was given.
+
+        Raises:
+            UnknownTopic, ContractError (the value does not fit), PayloadTooLarge, NotSerializable.
+        """
+        self._entered.topics.publish(topic, encoded(value), None)
+
+    def subscribe(self, topic: str, subscriber: Callable[[Published], None]) -> Callable[[], None]:
+        """Calls `subscriber` with everything that is published as `topic`; returns the function that ends it.
+
+        May be asked from anywhere, also before entering. It is called on the loop, and must not block.
+        """
+        return self._given.listeners.subscribe(topic, subscriber)
+
     # -- plugins come and go -----------------------------------------------------------------------
 
     async def add(self, path: _Path) -> str:
@@ -206,9 +232,16 @@ class Host:
         self.hooks.forget()  # a lazy plugin comes without a change of state
         return name
 
-    async def remove(self, name: str) -> None:
-        """Stops a plugin and forgets it. Raises PluginNotFound."""
+    async def remove(self, name: str, *, purge: bool = False) -> None:
+        """Stops a plugin and forgets it; `purge` also removes its store and its data folder, for good.
+
+        Raises:
+            PluginNotFound. StoreUnavailable: it is removed, and not all of its data is.
+        """
+        data = self._entered.data_of(name) if purge else None
         await self._tree.remove(name)
+        if data is not None:
+            await data.purge()
 
     async def reload(self, *, dry_run: bool = False) -> Plan:
         """Reads configuration, folders and manifests again and makes it so; returns what changed.
@@ -351,6 +384,11 @@ class Host:
     def methods_of(self, plugin: str) -> list[MethodInfo]:
         """What a plugin says of its methods; nothing before it has run once. Raises PluginNotFound."""
         return self._tree.roster.named(plugin).offer.provides.methods
+
+    @property
+    def stores(self) -> Stores:
+        """What plugins keep."""
+        return self._entered.stores
 
     @property
     def hooks(self) -> Hooks:

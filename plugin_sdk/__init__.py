@@ -38,11 +38,18 @@ from plugin_sdk.errors import (
     PluginUnavailable,
     RemoteError,
     SettingsRefused,
+    StoreConflict,
+    StoreFull,
+    StoreUnavailable,
+    UnknownTopic,
 )
 from plugin_sdk.plugin import Plugin
+from plugin_sdk.store import AsyncStore, AsyncTransaction, Store, Transaction
 
 __all__ = [
     "AsyncContext",
+    "AsyncStore",
+    "AsyncTransaction",
     "CallCancelled",
     "CallCycle",
     "CallFailed",
@@ -59,4 +66,10 @@ __all__ = [
     "PluginUnavailable",
     "RemoteError",
     "SettingsRefused",
+    "Store",
+    "StoreConflict",
+    "StoreFull",
+    "StoreUnavailable",
+    "Transaction",
+    "UnknownTopic",
 ]

@@ -40,6 +40,8 @@ class Question(msgspec.Struct, frozen=True):
     wire_name: str
     params: Any
     timeout_s: float | None
+    result: Any = Any
+    """Its type; None for no result worth a word."""
 
 
 class Waiting:
@@ -132,7 +134,7 @@ def answer_in(settled: Settled | None, question: Question) -> Any:
         if settled.error is not None:
             raise _failure(settled.error, question)
         assert settled.result is not None
-        return msgspec.json.decode(settled.result)
+        return None if question.result is None else msgspec.json.decode(settled.result, type=question.result)
     if isinstance(settled, Lost):
         raise _made(errors.PluginUnavailable, question, ErrorCode.SHUTTING_DOWN, "the host is gone")
     raise _made(errors.DeadlineExceeded, question, ErrorCode.DEADLINE_EXCEEDED, "no answer in time")
@@ -173,10 +175,18 @@ _KINDS: dict[int, type[errors.CallFailed]] = {
     ErrorCode.CALL_CYCLE: errors.CallCycle,
     ErrorCode.REQUEST_CANCELLED: errors.CallCancelled,
 }
+_HOST_KINDS: dict[str, type[errors.CallFailed]] = {
+    "OB402": errors.PluginCrashed,
+    "OB420": errors.UnknownTopic,
+    "OB505": errors.StoreFull,
+    "OB506": errors.StoreUnavailable,
+    "OB507": errors.StoreConflict,
+}
+"""What only the host can know of, by its own code."""
 
 
 def _failure(error: RpcError, question: Question) -> errors.CallFailed:
     kind = _KINDS.get(error.code, errors.RemoteError)
-    if isinstance(error.data, dict) and error.data.get("host_error") == "OB402":
-        kind = errors.PluginCrashed  # which only the host can know of
+    if isinstance(error.data, dict):
+        kind = _HOST_KINDS.get(error.data.get("host_error", ""), kind)
     return _made(kind, question, error.code, error.message, error.data)

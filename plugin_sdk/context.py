@@ -13,6 +13,7 @@ import msgspec
 
 from plugin_sdk import calls
 from plugin_sdk.calls import Question, Waiting
+from plugin_sdk.store import AsyncStore, Store
 from protocol.envelope import MessageId, Meta
 from protocol.lifecycle import ConfigUpdate, ProgressParams, ProgressValue, StatusText
 
@@ -97,6 +98,16 @@ class Context:
         asked = {"plugin": plugin, "method": method, "params": given}
         return self._ask(Question(plugin, method, "plugin/call", asked, timeout))
 
+    def publish(self, topic: str, value: Any) -> Any:
+        """Tells every plugin that hears of `topic`; in an `AsyncContext`, to be awaited.
+
+        Waits for the host's word that the value fits, and for no subscriber. The topic has to be declared,
+        by `plugin.topic` or by the app, and the manifest has to name it: `[permissions] events = [...]`.
+        Raises a `CallFailed`: `ContractError`, `UnknownTopic`, `PermissionDenied`.
+        """
+        asked = {"topic": topic, "value": value}
+        return self._ask(Question("host", "event.publish", "event/publish", asked, None, None))
+
     @property
     def host(self) -> Services:
         """The services of the app that the host is part of: `ctx.host.mail.send(to="ada")`."""
@@ -127,6 +138,11 @@ class Context:
         self._ask(question)
         return self.settings  # which were told before the answer
 
+    @property
+    def store(self) -> Store:
+        """What the plugin keeps: a key-value store that survives restarts and crashes."""
+        return Store(self)
+
     def _ask(self, question: Question) -> Any:
         return calls.ask(self._desk, self, question)
 
@@ -154,6 +170,11 @@ class AsyncContext(Context):
     """The context of an `async def` handler: what it is asked to fetch is awaited."""
 
     __slots__ = ()
+
+    @property
+    def store(self) -> AsyncStore:  # type: ignore[override]  # the same names, awaited
+        """What the plugin keeps: a key-value store that survives restarts and crashes."""
+        return AsyncStore(self)
 
     async def _ask(self, question: Question) -> Any:
         from plugin_sdk.async_calls import ask_async  # asyncio: only for those who asked for it

@@ -11,7 +11,7 @@ from plugin_sdk.errors import AuthorMistake
 from plugin_sdk.signature import Handler, unsupported
 from protocol.contract import schema_of
 from protocol.filters import read_filter
-from protocol.lifecycle import HookInfo, MethodInfo, Provides
+from protocol.lifecycle import EventInfo, HookInfo, MethodInfo, Provides
 from protocol.methods import is_own_name
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,6 +30,8 @@ class Declarations:
         self.threads = threads
         self.methods: dict[str, Handler] = {}
         self.hooks: dict[str, tuple[Handler, HookInfo]] = {}
+        self.topics: dict[str, EventInfo] = {}
+        self.subscriptions: dict[str, Handler] = {}
         self.start: Callable[..., Any] | None = None
         self.stop: Callable[..., Any] | None = None
         self.settings_type: type[msgspec.Struct] | None = None
@@ -122,6 +124,43 @@ class Declarations:
 
         return register
 
+    def topic(self, name: str, type: Any = Any) -> None:
+        """Declares a topic that the plugin publishes, and what its values are: see `ctx.publish`.
+
+        The host refuses a value that is no `type`. The manifest has to name it: `[permissions] events`.
+        """
+        if not is_own_name(name):
+            raise AuthorMistake(f"`{name}` cannot be a topic's name: it is like `mail.received`")
+        if name in self.topics:
+            raise AuthorMistake(f"the topic `{name}` is declared twice")
+        try:
+            schema = None if type is Any else schema_of(type)
+        except TypeError as error:
+            raise AuthorMistake(f"the topic `{name}`: {unsupported(error)}") from None
+        self.topics[name] = EventInfo(topic=name, schema=schema)
+
+    def on_event(self, topic: str) -> Callable[[F], F]:
+        """Is called with each value that others publish as `topic`, from now on; one at a time, in order.
+
+        Its first parameter takes the value, converted to its type; one that is called `publisher` the name
+        of the plugin, None for the app. The manifest has to name the topic: `[permissions] events`.
+        """
+
+        def register(function: F) -> F:
+            if not is_own_name(topic):
+                raise AuthorMistake(f"`{topic}` cannot be a topic's name: it is like `mail.received`")
+            if topic in self.subscriptions:
+                raise AuthorMistake(f"there are two functions for the topic `{topic}`")
+            handler = Handler(function, MethodInfo(name=topic), takes_some=True)
+            if len(set(handler.names) - {"publisher"}) > 1:
+                raise AuthorMistake(
+                    f"the function for the topic `{topic}` takes more than the value, `publisher` and `ctx`"
+                )
+            self.subscriptions[topic] = handler
+            return function
+
+        return register
+
     def on_start(self, function: F) -> F:
         """Runs once before the first call. What it raises is why the plugin did not start."""
         self.start = function
@@ -178,6 +217,7 @@ class Declarations:
 
         functions = [handler.function for handler in self.methods.values()]
         functions += [handler.function for handler, _ in self.hooks.values()]
+        functions += [handler.function for handler in self.subscriptions.values()]
         functions += [
             function for function in (self.start, self.stop, self.config_change) if function is not None
         ]
@@ -192,5 +232,7 @@ class Declarations:
         return Provides(
             methods=[handler.info for handler in self.methods.values()],
             hooks=hooks,
+            events=list(self.topics.values()),
+            subscribes=list(self.subscriptions),
             config_schema=None if self.settings_type is None else schema_of(self.settings_type),
         )

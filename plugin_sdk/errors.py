@@ -90,6 +90,22 @@ class CallCycle(CallFailed):
         return found if isinstance(found, list) else []
 
 
+class UnknownTopic(CallFailed):
+    """Neither the app nor this plugin has declared the topic; the message has the nearest that is."""
+
+
+class StoreFull(CallFailed):
+    """The plugin's store has as much in it as it may have; `data` has the numbers. Nothing was changed."""
+
+
+class StoreUnavailable(CallFailed):
+    """The host cannot read or write the store now: a full disk, for one. Nothing was changed."""
+
+
+class StoreConflict(CallFailed):
+    """What a transaction had read was changed by somebody else, every time that it was tried."""
+
+
 class RemoteError(CallFailed):
     """It was answered with an error: `code`, `message` and `data` are the other side's."""
 

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -36,6 +36,9 @@ from protocol.lifecycle import (
     StartParams,
 )
 from protocol.outbox import Lane
+
+if TYPE_CHECKING:
+    from plugin_sdk.deliveries import Deliveries
 
 _CANCELLED = RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled")
 
@@ -64,6 +67,8 @@ class Desk:
         """What both sides can do."""
         self.wait: Callable[[Waiting, float | None], Settled | None]
         """How a thread waits for an answer of the host's: the runtime's to say."""
+        self.deliveries: Deliveries
+        """Of events: the runtime's, too."""
         self.log: logging.Logger = bridge(channel, identity.name)
         self.active: dict[MessageId, Job] = {}
         self.waiting: list[Waiting] = []
@@ -91,6 +96,8 @@ class Desk:
                 self._set_log_level(event)
             elif event.method == "config/changed":
                 return SettingsChange(self, event)
+            elif event.method.startswith("event/"):
+                return self.deliveries.take(event)
         elif isinstance(event, Reply | Expired | Lost):
             event.call.token.settle(event)
         elif isinstance(event, Ended):
@@ -110,6 +117,7 @@ class Desk:
         elif method == "config/validate":
             job = self._take_check(request)
         elif method == "shutdown":
+            self.deliveries.stop()
             job = Shutdown(self, request, self.plugin.stop)
         else:
             close = nearest(method, self.plugin.methods)
@@ -167,10 +175,16 @@ class Desk:
         )
         self.channel.notify("log/record", record, Lane.LOG)
 
+    def note_exception(self, what: str, exception: BaseException) -> None:
+        """The same for what nobody is answered for: every exception is worth a line."""
+        error = error_from(exception, lambda text: self.note_failure(f"{what}: {text}"))
+        if not (isinstance(error.data, dict) and "error_id" in error.data):  # else it is noted already
+            self.note_failure(f"{what}: {error.message}")
+
     def wait_until_drained(self, but: MessageId) -> None:
-        """Blocks until no other request is worked on. The host bounds how long a shutdown may take."""
+        """Blocks until nothing else is worked on. The host bounds how long a shutdown may take."""
         with self.drained:
-            self.drained.wait_for(lambda: not self.active.keys() - {but})
+            self.drained.wait_for(lambda: not (self.active.keys() - {but} or self.deliveries.is_busy))
 
 
 class Job:

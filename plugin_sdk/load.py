@@ -41,6 +41,6 @@ def load_plugin(target: str) -> Declarations:
             "it needs exactly one, like `plugin = Plugin()`"
         )
     plugin = next(iter(found.values()))
-    if not plugin.methods and not plugin.hooks:
+    if not (plugin.methods or plugin.hooks or plugin.subscriptions):
         raise AuthorMistake(f"{target} provides nothing: decorate a function with @plugin.method")
     return plugin

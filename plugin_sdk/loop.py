@@ -19,10 +19,16 @@ from protocol.events import Event
 
 class LoopRuntime(Runtime):
     def __init__(self, desk: Desk, read_fd: int) -> None:
-        super().__init__(desk, read_fd)
+        super().__init__(desk, read_fd, self._submit)
         self._relief = Relief(self, self._post)
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_threads: set[Future[None]] = set()
+
+    def _submit(self, job: Job) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._start, job)
+        except RuntimeError:  # the loop has closed: the process is about to end
+            pass
 
     def serve(self, events: deque[Event]) -> int:
         asyncio.run(self._serve(events))
@@ -81,6 +87,8 @@ class LoopRuntime(Runtime):
             self._finished.set()
 
     def _start(self, job: Job) -> None:
+        if self._finished.is_set():
+            return
         if job.is_async or isinstance(job, Shutdown):
             others = set(self._tasks)
             task = self._loop.create_task(

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from plugin_sdk.calls import Settled, Waiting
+from plugin_sdk.deliveries import Deliveries
 from plugin_sdk.jobs import Desk, Job
 from protocol.events import Event
 
@@ -34,9 +35,11 @@ NUDGE = signal.SIGURG
 class Runtime:
     """What the three ways of running handlers share: the desk, the pipe and the end."""
 
-    def __init__(self, desk: Desk, read_fd: int) -> None:
+    def __init__(self, desk: Desk, read_fd: int, submit: Callable[[Job], None] | None = None) -> None:
+        """`submit`, if more than one job may run at once: has one run soon, from any thread."""
         self.desk = desk
         desk.wait = self.wait
+        desk.deliveries = Deliveries(desk, submit)
         self.read_fd = read_fd
         self.tick_s: float | None = TICK_S
         """How often to look for a hung handler by ourselves; None if the host nudges."""

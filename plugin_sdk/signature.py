@@ -31,12 +31,12 @@ class Handler:
 
     __slots__ = (
         "_decoder",
-        "_names",
         "_takes_any",
         "context",
         "function",
         "info",
         "is_async",
+        "names",
         "params",
         "result",
     )
@@ -61,7 +61,8 @@ class Handler:
                 raise AuthorMistake(f"{_where(function)}: parameter `{name}` cannot be given by name")
             else:
                 fields.append(_field(name, hint, parameter.default))
-        self._names = [field[0] for field in fields]
+        self.names = [field[0] for field in fields]
+        """Of its parameters, in their order."""
         self.params = msgspec.defstruct(
             f"{info.name}.params",
             fields,
@@ -86,10 +87,10 @@ class Handler:
                 pass
         value = msgspec.json.decode(raw)
         if isinstance(value, list):  # a foreign host that sends params by position
-            if len(value) > len(self._names):
-                reason = f"{len(value)} positional params, and `{self.info.name}` takes {len(self._names)}"
+            if len(value) > len(self.names):
+                reason = f"{len(value)} positional params, and `{self.info.name}` takes {len(self.names)}"
                 raise RpcError(ErrorCode.INVALID_PARAMS, reason, [{"path": "$", "reason": reason}])
-            value = dict(zip(self._names, value, strict=False))
+            value = dict(zip(self.names, value, strict=False))
         if problems := problems_of(value, self.params):
             data = [problem.as_data() for problem in problems]
             raise RpcError(ErrorCode.INVALID_PARAMS, "; ".join(map(str, problems)), data)

@@ -103,8 +103,12 @@ class SerialRuntime(Runtime):
 class PoolRuntime(Runtime):
     """Sync handlers on N threads of their own; the main thread only reads."""
 
+    def __init__(self, desk: Desk, read_fd: int) -> None:
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        super().__init__(desk, read_fd, self._jobs.put)
+
     def serve(self, events: deque[Event]) -> int:
-        jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        jobs = self._jobs
 
         def work() -> None:
             while True:

@@ -99,10 +99,20 @@ class HookInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     schema: dict[str, Any] | None = None
 
 
+class EventInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A topic that a plugin publishes. Only `topic` is required of a plugin."""
+
+    topic: str
+    schema: dict[str, Any] | None = None
+    """JSON Schema 2020-12 of the values."""
+
+
 class Provides(msgspec.Struct, kw_only=True):
     methods: list[MethodInfo] = []
     hooks: list[HookInfo] = []
-    events: list[str] = []
+    events: list[EventInfo] = []
+    subscribes: list[str] = []
+    """Topics that it wants to be told of."""
     config_schema: dict[str, Any] | None = None
 
     @property

@@ -52,6 +52,8 @@ class LimitsTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     open_files: Count | None = None
     file_size: Size | None = None
     cpu_percent: Count | None = None
+    store: Size | None = None
+    """Bytes of keys and values."""
 
 
 class RestartTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

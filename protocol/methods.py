@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from protocol import lifecycle
+from protocol import lifecycle, store, topics
 
 Sender = Literal["host", "plugin", "both"]
 
@@ -38,6 +38,12 @@ METHODS: dict[str, MethodRow] = {
     "config/get": MethodRow("plugin", lifecycle.Empty, lifecycle.ConfigTold),
     "config/update": MethodRow("plugin", lifecycle.ConfigUpdate, lifecycle.ConfigTold),
     "plugin/call": MethodRow("plugin", lifecycle.PluginCallParams, Any),
+    "store/get": MethodRow("plugin", store.StoreGetParams, store.StoreEntry),
+    "store/set": MethodRow("plugin", store.StoreSetParams, store.StoreSetResult),
+    "store/delete": MethodRow("plugin", store.StoreDeleteParams, store.StoreDeleteResult),
+    "store/list": MethodRow("plugin", store.StoreListParams, store.StoreListResult),
+    "event/publish": MethodRow("plugin", topics.PublishParams, lifecycle.Empty),
+    "event/ack": MethodRow("plugin", topics.AckParams, None),
     "$/cancelRequest": MethodRow("both", lifecycle.CancelParams, None),
     "$/progress": MethodRow("plugin", lifecycle.ProgressParams, None),
 }

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "disable": ("lifecycle", "Keep a plugin from running, until it is enabled."),
     "reload": ("reload", "Read configuration and manifests again."),
     "config": ("config", "The configuration: what holds, who says so, and changing it."),
+    "store": ("store", "What a plugin keeps: list, get, set, delete."),
     "add": ("lifecycle", "Register a plugin's folder or file, and start it."),
     "remove": ("lifecycle", "Stop a plugin and forget it."),
     "explain": ("explain", "What an error code means, and what to do."),

@@ -75,12 +75,19 @@ disable = _verb(
     unchanged="was disabled already",
     then="outboard enable {name}",
 )
-remove = _verb(
-    "remove",
-    "Stop a plugin and forget it; its files stay where they are.",
-    done="is removed",
-    then="outboard status",
-)
+
+
+@click.command()
+@plugin_argument()
+@click.option("--purge", is_flag=True, help="Also remove what it keeps: its store and its data folder.")
+@json_option
+@socket_option
+def remove(name: str, purge: bool, as_json: bool, socket: str) -> None:
+    """Stop a plugin and forget it; its files stay, and what it keeps, for when it comes back."""
+    with Client(socket) as daemon:
+        daemon.ask("remove", {"name": name, "purge": purge}, timeout=LONG_S)
+    done = "is removed, with what it kept" if purge else "is removed"
+    _print_done(name, done, as_json=as_json, then="outboard status")
 
 
 @click.command()

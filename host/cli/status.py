@@ -184,6 +184,10 @@ def one(plugin: dict[str, Any]) -> str:
     ]
     if plugin["hooks"]:
         facts.append(("hooks", ", ".join(plugin["hooks"])))
+    if store := _store(plugin["store"]):
+        facts.append(("store", store))
+    if any(plugin["events"].values()):
+        facts.append(("events", ", ".join(f"{count} {what}" for what, count in plugin["events"].items())))
     if plugin["next_start_in_s"] is not None:
         facts.append(("next try", f"in {span(plugin['next_start_in_s'])}"))
     if last is not None:
@@ -197,6 +201,15 @@ def one(plugin: dict[str, Any]) -> str:
     if plugin["stderr_tail"]:
         lines += ["  stderr", *(f"    {line}" for line in plugin["stderr_tail"][-10:])]
     return "\n".join(lines)
+
+
+def _store(store: dict[str, Any]) -> str:
+    """Nothing for one in which nothing is."""
+    keys = store["keys"]
+    many = f"{keys} key{'' if keys == 1 else 's'}, {size(store['bytes'])} of {size(store['limit_bytes'])}"
+    if store["set_aside"]:
+        return f"{many}; it was damaged, and begun anew: see {store['set_aside']}"
+    return many if keys else ""
 
 
 def _limits(limits: list[dict[str, Any]]) -> str:

@@ -37,6 +37,8 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     file_size_bytes: int | None = 1024 * _MIB
     cpu_percent: int | None = None
     """100 is one core."""
+    store_bytes: int | None = 64 * _MIB
+    """Of what it keeps in `ctx.store`."""
 
     restart_policy: Literal["on-failure", "always", "never"] = "on-failure"
     intensity: int = 5
@@ -73,6 +75,7 @@ POLICY_KEYS: dict[str, tuple[str, str]] = {
     "open_files": ("limits", "open_files"),
     "file_size_bytes": ("limits", "file_size"),
     "cpu_percent": ("limits", "cpu_percent"),
+    "store_bytes": ("limits", "store"),
     "restart_policy": ("restart", "policy"),
     "intensity": ("restart", "intensity"),
     "period_s": ("restart", "period"),

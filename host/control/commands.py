@@ -11,6 +11,7 @@ import msgspec
 
 from host.control.arguments import typed_arguments
 from host.control.follow import Followers, Recent, Tell, tell_all
+from host.control.kept import Kept
 from host.control.names import Name, method_names, parameter_names, plugin_names
 from host.control.tail import LogFile, Tail, tail
 from host.errors import OutboardError
@@ -37,6 +38,11 @@ class Nothing(msgspec.Struct):
 
 class Named(msgspec.Struct, kw_only=True):
     name: str
+
+
+class Remove(msgspec.Struct, kw_only=True):
+    name: str
+    purge: bool = False
 
 
 class Reload(msgspec.Struct, kw_only=True):
@@ -147,7 +153,8 @@ class Commands:
             "config/show": (Prefix, self.show_config),
             "config/set": (Changes, self.configure),
             "config/schema": (Nothing, self.config_schema),
-            "remove": (Named, lambda params: host.remove(params.name)),
+            "remove": (Remove, lambda params: host.remove(params.name, purge=params.purge)),
+            **Kept(host).table,
         }
 
     async def status(self, params: Maybe) -> Any:

@@ -121,6 +121,27 @@ class CallStats:
         return copy
 
 
+class EventStats:
+    """Of the events that one plugin publishes, and is told of."""
+
+    __slots__ = ("delivered", "dropped", "failed", "published")
+
+    def __init__(self) -> None:
+        self.published = 0
+        self.delivered = 0
+        """Sent to it."""
+        self.failed = 0
+        """As many of those as it could not handle, as it says."""
+        self.dropped = 0
+        """That it was too slow for, or that waited for it when it ended."""
+
+    def copy(self) -> EventStats:
+        copy = EventStats()
+        for name in self.__slots__:
+            setattr(copy, name, getattr(self, name))
+        return copy
+
+
 class PluginStats:
     """Of one plugin, over all its generations."""
 
@@ -133,6 +154,7 @@ class PluginStats:
         """Log records and lines that were too many at once, for the host or for the plugin itself."""
         self.ends: dict[str, int] = {}
         """How its processes ended, by the kind of their `Cause`."""
+        self.events = EventStats()
         self._announced: frozenset[str] = frozenset()
 
     def announce(self, names: Iterable[str]) -> None:
@@ -164,4 +186,5 @@ class PluginStats:
         copy.noise_bytes = self.noise_bytes
         copy.dropped_records = self.dropped_records
         copy.ends = self.ends.copy()
+        copy.events = self.events.copy()
         return copy

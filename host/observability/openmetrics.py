@@ -76,6 +76,8 @@ _READINGS: list[tuple[str, str, Callable[[PluginStatus], float | None]]] = [
     ("processes", "Processes in its tree.", lambda plugin: plugin.processes),
     ("memory_bytes", "Memory of its process tree.", lambda plugin: plugin.memory_bytes),
     ("memory_limit_bytes", "The limit for it.", lambda plugin: plugin.memory_limit_bytes),
+    ("store_bytes", "What it keeps in its store.", lambda plugin: plugin.store.bytes),
+    ("store_keys", "Keys in its store.", lambda plugin: plugin.store.keys),
     (
         "cpu_ratio",
         "Use of processors by its process tree; 1 is one core.",
@@ -83,6 +85,14 @@ _READINGS: list[tuple[str, str, Callable[[PluginStatus], float | None]]] = [
     ),
 ]
 """Gauges of a plugin, from its line of `status`; None is left out."""
+
+
+_EVENTS = {
+    "published": "Events that it has published.",
+    "delivered": "Events that were sent to it.",
+    "failed": "Events that were sent to it, and that it could not handle.",
+    "dropped": "Events that it was too slow for, or that waited for it when it ended.",
+}
 
 
 def _of_plugins(measures: Measures) -> Iterator[Family]:
@@ -111,6 +121,12 @@ def _of_plugins(measures: Measures) -> Iterator[Family]:
     noise = [("_total", {"plugin": name}, stats.noise_bytes) for name, stats in measures.plugins.items()]
     yield _family("plugin_stdout_noise_bytes", "counter", "Text on its stdout that was no frame.", noise)
     dropped = [("_total", {"plugin": n}, stats.dropped_records) for n, stats in measures.plugins.items()]
+    for outcome, help in _EVENTS.items():
+        counts = [
+            ("_total", {"plugin": name}, getattr(stats.events, outcome))
+            for name, stats in measures.plugins.items()
+        ]
+        yield _family(f"plugin_events_{outcome}", "counter", help, counts)
     help = "Log records and lines of its that were dropped, because they were too many at once."
     yield _family("plugin_log_records_dropped", "counter", help, dropped)
 

@@ -49,6 +49,29 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Who keeps the hard limit; null if nobody does."""
 
 
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin keeps in its store."""
+
+    keys: int
+    bytes: int
+    """Of keys and values, at the last use."""
+    limit_bytes: int | None
+    set_aside: str | None
+    """Where a damaged file of it is now, if this host has found one."""
+
+
+class EventsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The events of a plugin, over all its generations."""
+
+    published: int
+    delivered: int
+    """To it."""
+    failed: int
+    """As many of those as it could not handle."""
+    dropped: int
+    """That it was too slow for."""
+
+
 class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One plugin: null is what cannot be known now."""
 
@@ -72,6 +95,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: int | None
     processes: int | None
     limits: list[LimitStatus]
+    store: StoreStatus
+    events: EventsStatus
     calls: Calls
     latency_ms: LatencyMs
     next_start_in_s: float | None

@@ -159,9 +159,11 @@ class Link:
         if call is not None and call.method == method:
             call.deadline = deadline
 
-    def notify(self, method: str, params: Any) -> None:
-        self.session.notify(method, params)
+    def notify(self, method: str, params: Any) -> bool:
+        """False if there is no room for it, or it is too late. Raises Refused."""
+        queued = self.session.notify(method, params)
         self._flush_soon()
+        return queued
 
     def reply(self, id: int | str, result: Any) -> None:
         self.session.reply(id, result)

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
-from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
 
 import anyio
 import anyio.abc
-import msgspec
 
 from host import errors
 from host.observability.bus import Bus
@@ -25,18 +23,22 @@ from host.process.driver import Driver, Waiter
 from host.process.link import Link
 from host.routing import chain as chains
 from host.routing.chain import Chain, Step
-from host.routing.on_the_wire import wire_error
+from host.routing.on_the_wire import params_of, wire_error
 from host.routing.own_settings import OwnSettings
+from host.routing.permissions import Permission, permits, refusal
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
 from host.routing.services import Services
+from host.routing.store_requests import Answer
+from host.routing.topics import Topics
 from host.routing.tracing import carrying
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
 from protocol.envelope import MessageId, Meta, is_structured
 from protocol.errors import ErrorCode, RpcError
-from protocol.events import Cancelled, Ended, Event, Request
-from protocol.lifecycle import PluginCallParams
+from protocol.events import Cancelled, Ended, Event, Notification, Request
+from protocol.lifecycle import Empty, PluginCallParams
 from protocol.pending import Call
+from protocol.topics import PublishParams
 
 MAX_CONCURRENT = 32
 """Calls that one plugin may have in flight to another, or to one service: half of what an SDK plugin works
@@ -98,13 +100,17 @@ class HostCalls:
         own_settings: OwnSettings,
         driver: Driver,
         bus: Bus,
+        topics: Topics,
+        more: Mapping[str, Answer],
     ) -> None:
+        """`more` are methods that the host answers by itself, inside the time that each request has."""
         self._plugins = plugins
         self._router = router
         self._services = services
         self._own_settings = own_settings
         self._driver = driver
         self._bus = bus
+        self._topics = topics
         self._runs = False
         self._next: deque[_Errand] = deque()
         """Heard, and not begun. As many as plugins may have in flight."""
@@ -112,10 +118,12 @@ class HostCalls:
         self._errands: dict[tuple[Link, MessageId], _Errand] = {}
         self._taken: Counter[tuple[str, str]] = Counter()
         """How many are in flight, by caller and callee."""
+        self._own = more
         self._methods: dict[str, Callable[[_Errand], Awaitable[Any]]] = {
             "plugin/call": self._call_plugin,
             "config/get": self._get_settings,
             "config/update": self._update_settings,
+            **dict.fromkeys(more, self._answer_itself),
         }
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -138,7 +146,12 @@ class HostCalls:
     def hear(self, plugin: str, link: Link, event: Event) -> None:
         """A request of the plugin's, or the end of one, or of all. Never raises, and never waits."""
         if isinstance(event, Request):
-            self._begin(plugin, link, event)
+            if event.method == "event/publish":
+                self._publish(plugin, link, event)
+            else:
+                self._begin(plugin, link, event)
+        elif isinstance(event, Notification):
+            self._topics.acknowledge(plugin, link, event.params)
         elif isinstance(event, Cancelled):
             errand = self._errands.get((link, event.id))
             if errand is not None:
@@ -169,19 +182,28 @@ class HostCalls:
         request, link = errand.request, errand.link
         try:
             result = await errand.run(self._work)
-        except RpcError as error:
-            link.reply_error(request.id, error)
-        except errors.OutboardError as error:
+        except Exception as error:
             link.reply_error(request.id, wire_error(error))
-        except Exception as error:  # a slip of ours must cost one request, and never the host
-            text = f"the host's own fault: {type(error).__name__}: {error}"
-            link.reply_error(request.id, RpcError(ErrorCode.INTERNAL_ERROR, text))
         else:
             link.reply(request.id, result)
         finally:
             del self._errands[link, request.id]
             if errand.call is not None and errand.call.nested is not None:
                 errand.call.nested.discard(errand)
+
+    def _publish(self, plugin: str, link: Link, request: Request) -> None:
+        """At once, and so in order: nothing of it waits."""
+        try:
+            asked = params_of(request.params, PublishParams)
+            self._topics.publish(asked.topic, asked.value, plugin)
+        except Exception as error:
+            if isinstance(error, errors.OutboardError):
+                self._tell(
+                    _Errand(plugin, link, request, None, self._driver.now()), error.code, error.message
+                )
+            link.reply_error(request.id, wire_error(error))
+        else:
+            link.reply(request.id, Empty())
 
     async def _work(self, errand: _Errand) -> Any:
         chains.current.set(errand.chain)  # of this task alone
@@ -200,11 +222,7 @@ class HostCalls:
     # -- other plugins -------------------------------------------------------------------------
 
     async def _call_plugin(self, errand: _Errand) -> Any:
-        try:
-            asked = msgspec.json.decode(errand.request.params, type=PluginCallParams)
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-            data = [{"path": "$", "reason": str(problem)}]
-            raise RpcError(ErrorCode.INVALID_PARAMS, f"plugin/call: {problem}", data) from None
+        asked = params_of(errand.request.params, PluginCallParams)
         if not is_structured(asked.params):
             data = [{"path": "$.params", "reason": "an object or an array"}]
             raise RpcError(ErrorCode.INVALID_PARAMS, "plugin/call: params must be an object", data)
@@ -217,7 +235,13 @@ class HostCalls:
             errand, asked.plugin, lambda: self._router.call(asked.plugin, asked.method, asked.params, timeout)
         )
 
-    # -- the app -------------------------------------------------------------------------------
+    # -- the host, and the app -----------------------------------------------------------------
+
+    async def _answer_itself(self, errand: _Errand) -> Any:
+        answer, timeout = self._own[errand.request.method], errand.time_left(DEFAULT_TIMEOUT_S)
+        with anyio.move_on_after(timeout):
+            return await answer(errand.plugin, errand.request.params)
+        raise self._too_late(errand, timeout)
 
     async def _call_service(self, errand: _Errand) -> Any:
         wire_name = errand.request.method
@@ -233,13 +257,16 @@ class HostCalls:
         except TimeoutError as error:
             if not scope.cancelled_caught:  # the service's own
                 raise self._service_failed(errand, error) from None
-            text = f"no answer within {timeout:g} s"
-            self._tell(errand, errors.DeadlineExceeded.code, text)
-            raise RpcError(ErrorCode.DEADLINE_EXCEEDED, text) from None
+            raise self._too_late(errand, timeout) from None
         except (RpcError, errors.OutboardError):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the app's code: it costs this call
             raise self._service_failed(errand, error) from None
+
+    def _too_late(self, errand: _Errand, timeout: float) -> RpcError:
+        text = f"no answer within {timeout:g} s"
+        self._tell(errand, errors.DeadlineExceeded.code, text)
+        return RpcError(ErrorCode.DEADLINE_EXCEEDED, text)
 
     def _service_failed(self, errand: _Errand, error: BaseException) -> RpcError:
         kind, text = type(error).__name__, errors.text_of(error)
@@ -260,22 +287,10 @@ class HostCalls:
 
     # -- may it, and is there room -------------------------------------------------------------
 
-    def _check_permission(self, plugin: str, key: str, wanted: str) -> None:
-        caller = self._plugins.get(plugin)  # None: it has been removed, and has a last word to say
-        granted: list[str] = [] if caller is None else getattr(caller.candidate.manifest.permissions, key)
-        if any(fnmatchcase(wanted, pattern) for pattern in granted):
-            return
-        line = f"{key} = {msgspec.json.encode([*granted, one_line(wanted)]).decode()}"
-        what = "the plugin" if key == "plugins" else "the service"
-        raise errors.PermissionDenied(
-            f"`{plugin}` may not call {what} `{one_line(wanted)}`: its manifest needs `{line}` "
-            "below [permissions]",
-            remote_code=ErrorCode.PERMISSION_DENIED,
-            remote_name=ErrorCode.PERMISSION_DENIED.name,
-            data={"permission": key, "wanted": wanted, "line": line},
-            hint=f"add `{line}` to [permissions] of {plugin}, and outboard reload",
-            plugin=plugin,
-        )
+    def _check_permission(self, plugin: str, key: Permission, wanted: str) -> None:
+        caller = self._plugins.get(plugin)
+        if not permits(caller, key, wanted):
+            raise refusal(plugin, caller, key, wanted)
 
     async def _within_bounds(self, errand: _Errand, callee: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """Turned away at once where there is no room. A call whose chain has room of the two already takes

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from host import errors
 from protocol.errors import ErrorCode, RpcError
 
+P = TypeVar("P")
 _CODES: dict[type[errors.OutboardError], ErrorCode] = {
     errors.DeadlineExceeded: ErrorCode.DEADLINE_EXCEEDED,
     errors.PayloadTooLarge: ErrorCode.PAYLOAD_TOO_LARGE,
@@ -15,8 +18,22 @@ _CODES: dict[type[errors.OutboardError], ErrorCode] = {
 }
 
 
-def wire_error(error: errors.OutboardError) -> RpcError:
+def params_of(raw: msgspec.Raw, type_: type[P]) -> P:
+    """Raises RpcError for what a plugin has sent in the place of params."""
+    try:
+        return msgspec.json.decode(raw, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        data = [{"path": "$", "reason": str(problem)}]
+        raise RpcError(ErrorCode.INVALID_PARAMS, str(problem), data) from None
+
+
+def wire_error(error: Exception) -> RpcError:
     """The callee's own error as it is; what happened at the host, with the host's code as `host_error`."""
+    if isinstance(error, RpcError):
+        return error
+    if not isinstance(error, errors.OutboardError):  # a slip of ours must cost one request, never the host
+        text = f"the host's own fault: {type(error).__name__}: {error}"
+        return RpcError(ErrorCode.INTERNAL_ERROR, text)
     if isinstance(error, errors.RemoteError):
         data = error.data
         if isinstance(data, dict):  # only a host says what a host has seen
@@ -36,4 +53,6 @@ def wire_error(error: errors.OutboardError) -> RpcError:
     if code is not None:
         return RpcError(code, error.message)
     data = {"type": type(error).__name__, "message": error.message, "host_error": error.code}
+    if isinstance(error, errors.StoreFull | errors.StoreConflict):
+        data |= error.data
     return RpcError(ErrorCode.PLUGIN_ERROR, error.message, data)

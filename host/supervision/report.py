@@ -6,7 +6,16 @@ import sys
 import time
 
 from host.observability.causes import Cause
-from host.observability.snapshot import Calls, Changed, LastExit, LatencyMs, PluginStatus, Why
+from host.observability.snapshot import (
+    Calls,
+    Changed,
+    EventsStatus,
+    LastExit,
+    LatencyMs,
+    PluginStatus,
+    StoreStatus,
+    Why,
+)
 from host.supervision.life import PROBATION
 from host.supervision.limits import rows
 from host.supervision.states import LIVE, SERVING, State
@@ -20,7 +29,7 @@ MAX_LINE = 500
 TAIL = 20
 
 
-def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
+def report(supervisor: Supervisor, *, now: float, store: StoreStatus) -> PluginStatus:
     """`now` is the host's monotonic time."""
     life = supervisor.life
     plugin = supervisor.candidate.manifest.plugin
@@ -29,7 +38,7 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
     process = supervisor.process
     is_live = process is not None and life.state in LIVE
     usage = generation.allowance.usage if generation is not None and is_live else None
-    stats = supervisor.stats.total()
+    stats, events = supervisor.stats.total(), supervisor.stats.events
     return PluginStatus(
         name=plugin.name,
         version=plugin.version,
@@ -52,6 +61,13 @@ def report(supervisor: Supervisor, *, now: float) -> PluginStatus:
             usage,
             process.controllers if process is not None else (),
             platform=sys.platform,
+        ),
+        store=store,
+        events=EventsStatus(
+            published=events.published,
+            delivered=events.delivered,
+            failed=events.failed,
+            dropped=events.dropped,
         ),
         calls=Calls(ok=stats.ok, error=stats.error, timeout=stats.timeout, in_flight=stats.in_flight),
         latency_ms=LatencyMs(p50=stats.latency.quantile_ms(0.5), p99=stats.latency.quantile_ms(0.99)),

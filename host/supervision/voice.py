@@ -27,7 +27,7 @@ MAX_DROPPED = 1_000_000
 MAX_QUOTE = 500
 
 OnAsk = Callable[[Event, Link], None]
-"""Gets the plugin's requests, what it cancels of them, and the end of the connection."""
+"""Gets the plugin's requests, what it cancels of them, what it acknowledges, and the connection's end."""
 
 OnLog = Callable[[str, str, str, LogRecord | None], None]
 """Gets source, level, message, and the record itself if it came as one."""
@@ -65,7 +65,10 @@ class Voice:
             if text := printable(event.text):
                 self._log("stdout", "warning", f"plugin wrote to stdout: {text!r}")
         elif isinstance(event, Notification):
-            self._hear_notification(event)
+            if event.method == "event/ack":
+                self._on_ask(event, link)
+            else:
+                self._hear_notification(event)
         elif isinstance(event, Request | Cancelled):
             self._on_ask(event, link)
         elif isinstance(event, Ended):

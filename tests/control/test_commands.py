@@ -49,6 +49,7 @@ async def test_every_command_of_the_table_takes_the_params_that_the_command_line
         *("status", "why", "events", "logs", "names", "call", "start", "stop", "restart"),
         *("release", "enable", "disable", "add", "remove", "reload"),
         *("hook", "hooks", "hooks/explain", "metrics", "config/set", "config/show", "config/schema"),
+        *("store/list", "store/get", "store/set", "store/delete"),
     }
     assert len((await ask(commands, "status", name=None)).plugins) == 1
     for verb in ("stop", "start", "restart"):

@@ -15,7 +15,7 @@ from host.observability.events import HostEvent
 from host.observability.logs import LogLine
 from host.observability.metrics import Latency, PluginStats
 from host.observability.openmetrics import Measures, families
-from host.observability.snapshot import HostStatus, PluginStatus, Status
+from host.observability.snapshot import HostStatus, PluginStatus, Status, StoreStatus
 from host.supervision.states import State
 from protocol.errors import ErrorCode, Fault
 from protocol.manifest import Manifest
@@ -166,7 +166,9 @@ def test_the_page_of_metrics_lists_every_metric_with_its_type_and_labels() -> No
     stats.note_end("asked")
     unread: dict[str, Any] = dict.fromkeys(PluginStatus.__struct_fields__)
     numbers = dict.fromkeys(("generation", "uptime_s", "processes", "memory_bytes", "memory_limit_bytes"), 1)
-    plugin = PluginStatus(**unread | numbers | {"name": "hello", "expected": True, "cpu_percent": 1.0})
+    store = StoreStatus(keys=1, bytes=1, limit_bytes=1, set_aside=None)
+    more = {"name": "hello", "expected": True, "cpu_percent": 1.0, "store": store}
+    plugin = PluginStatus(**unread | numbers | more)
     host = HostStatus(**dict.fromkeys(HostStatus.__struct_fields__, "") | {"problems": []})
     measures = Measures(
         status=Status(host=host, plugins=[plugin]),

@@ -20,7 +20,7 @@ PLUGIN = {
 }
 PLUGIN_OURS = {
     *("description", "start_mode", "expected", "critical", "methods", "hooks", "file"),
-    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck", "limits"),
+    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck", "limits", "store", "events"),
 }
 ERROR = {"code", "name", "message", "hint", "plugin", "method", "call_id", "data"}
 

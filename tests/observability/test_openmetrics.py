@@ -12,7 +12,7 @@ from prometheus_client.openmetrics import parser
 
 from host.observability.metrics import MAX_NAME, Latency, PluginStats
 from host.observability.openmetrics import OPENMETRICS, PLAIN, Measures, exposition, families
-from host.observability.snapshot import HostStatus, PluginStatus, Status
+from host.observability.snapshot import HostStatus, PluginStatus, Status, StoreStatus
 from host.supervision.states import SERVING, State
 
 HOST = HostStatus(
@@ -58,7 +58,8 @@ NASTY = [
 
 def plugin(name: str = "echo", **changes: Any) -> PluginStatus:
     unread: dict[str, Any] = dict.fromkeys(PluginStatus.__struct_fields__)
-    return PluginStatus(**unread | WHAT_COUNTS | {"name": name} | changes)
+    store = StoreStatus(keys=2, bytes=300, limit_bytes=None, set_aside=None)
+    return PluginStatus(**unread | WHAT_COUNTS | {"name": name, "store": store} | changes)
 
 
 def measures(plugins: list[PluginStatus], stats: dict[str, PluginStats]) -> Measures:
@@ -113,6 +114,12 @@ def test_every_metric_is_of_the_type_and_unit_that_its_name_says() -> None:
         "outboard_plugin_ends": "counter",
         "outboard_plugin_stdout_noise_bytes": "counter",
         "outboard_plugin_log_records_dropped": "counter",
+        "outboard_plugin_store_bytes": "gauge",
+        "outboard_plugin_store_keys": "gauge",
+        "outboard_plugin_events_published": "counter",
+        "outboard_plugin_events_delivered": "counter",
+        "outboard_plugin_events_failed": "counter",
+        "outboard_plugin_events_dropped": "counter",
         "outboard_calls": "counter",
         "outboard_calls_in_flight": "gauge",
         "outboard_calls_replayed": "counter",

@@ -8,7 +8,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from protocol import lifecycle, methods
+from protocol import lifecycle, methods, store, topics
 from protocol.contract import schema_of
 from protocol.methods import METHODS, is_own_name
 
@@ -19,6 +19,8 @@ INSTANCES: list[msgspec.Struct] = [
         provides=lifecycle.Provides(
             methods=[lifecycle.MethodInfo(name="work", params={"type": "object"}, timeout_s=1.5)],
             hooks=[lifecycle.HookInfo(point="save", before=["q"])],
+            events=[lifecycle.EventInfo(topic="saved", schema={"type": "string"})],
+            subscribes=["mail.received"],
         ),
     ),
     lifecycle.Empty(),
@@ -37,6 +39,17 @@ INSTANCES: list[msgspec.Struct] = [
     lifecycle.LogLevel(level="debug"),
     lifecycle.StatusText(text="fine"),
     lifecycle.PluginCallParams(plugin="other", method="greet", params=msgspec.Raw(b'{"a":1}')),
+    store.StoreGetParams(key="k"),
+    store.StoreEntry(revision=0),
+    store.StoreEntry(value=msgspec.Raw(b'{"a":1}'), revision=3),
+    store.StoreSetParams(values={"k": msgspec.Raw(b"[1]")}, delete=["l"], if_revision={"k": 0}),
+    store.StoreSetResult(revision=4),
+    store.StoreDeleteParams(key="k"),
+    store.StoreDeleteResult(deleted=True),
+    store.StoreListParams(prefix="a/", after="a/b", limit=10),
+    store.StoreListResult(keys=["a/c"], more=False),
+    topics.PublishParams(topic="mail.received", value=msgspec.Raw(b"null")),
+    topics.AckParams(n=3, failed=1),
 ]
 TYPES = {t for row in METHODS.values() for t in (row.params, row.result) if t not in (None, Any)}
 

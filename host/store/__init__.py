@@ -1,0 +1,1 @@
+"""What plugins keep: a key-value store each."""
