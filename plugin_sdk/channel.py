@@ -14,6 +14,7 @@ from typing import Any
 from protocol.envelope import MessageId, Meta
 from protocol.errors import Refused, RpcError
 from protocol.events import Event
+from protocol.lifecycle import ProgressValue
 from protocol.outbox import Lane
 from protocol.pending import Call
 from protocol.session import Session
@@ -54,6 +55,63 @@ class Channel:
         self._pump()
         return queued
 
+    def progress(self, id: MessageId, value: ProgressValue) -> None:
+        """The latest word on how far a request is; nothing if it has been answered."""
+        try:
+            with self._lock:
+                self.session.progress(id, value)
+        except Refused:
+            return
+        self._pump()
+
+    def is_stream(self, id: MessageId) -> bool:
+        """Whether the answer to a request may be a stream."""
+        return self.session.sending(id) is not None
+
+    def has_room(self, id: MessageId) -> bool:
+        """Whether the stream that answers a request may have one more item; True if it is over anyway."""
+        with self._lock:
+            sending = self.session.sending(id)
+            return sending is None or sending.has_room
+
+    def add_item(self, id: MessageId, value: Any) -> bool:
+        """Adds an item to the stream that answers a request; whether there is room for another.
+
+        Full batches leave; it waits for the pipe if too much does already. Raises `Refused`.
+        """
+        item = self.session.item(value)
+        with self._lock:
+            sending = self.session.sending(id)
+            if sending is None:  # the connection is closed
+                return True
+            leaves_before, leaves = not sending.fits(item), False
+            if not leaves_before:
+                leaves = sending.add(item)
+        if leaves_before:
+            self.send_items(id)
+            with self._lock:
+                leaves = sending.add(item)
+        if leaves:
+            self.send_items(id)
+        return sending.has_room
+
+    def send_items(self, id: MessageId) -> None:
+        """Sends the batch that has been begun, if there is one."""
+        while True:
+            with self._lock:
+                if self.session.send_items(id):
+                    break
+            with self._writing:
+                self._drain()
+        self._pump()
+
+    def use(self, call: Call, count: int, size: int) -> None:
+        """So many items of the answer to our call, of so many bytes, are out of our hands."""
+        with self._lock:
+            self.session.use(call, count, size)
+        if self.session.outbox.bytes:
+            self._pump()
+
     def request(self, method: str, params: Any, *, token: Any, meta: Meta | None) -> Call:
         """Asks the host; the answer comes out of `receive` with the token. Raises `Refused`."""
         with self._lock:
@@ -72,14 +130,17 @@ class Channel:
         # would otherwise wait for the next one.
         while self.session.outbox.bytes and self._writing.acquire(blocking=False):
             try:
-                while True:
-                    with self._lock:
-                        data = self.session.outbox.take()
-                    if not data:
-                        break
-                    self._write(data)
+                self._drain()
             finally:
                 self._writing.release()
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                data = self.session.outbox.take()
+            if not data:
+                break
+            self._write(data)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

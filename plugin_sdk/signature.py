@@ -5,6 +5,7 @@ The struct's decoder checks and converts the params in one pass, in C, before th
 
 from __future__ import annotations
 
+import collections.abc
 import copy
 import inspect
 import typing
@@ -45,7 +46,8 @@ class Handler:
         self.function = function
         self.info = info
         """What the host is told: the name, the docstring, and JSON Schema of params and result."""
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        _check_kind(function, info)
         hints = _hints(function)
         self.context: str | None = None
         """The name of the parameter that takes the context, if there is one."""
@@ -70,6 +72,8 @@ class Handler:
             forbid_unknown_fields=not (self._takes_any or takes_some),
         )
         self.result = hints.get("return", Any)
+        if info.stream:
+            self.result = _item_type(function, self.result)
         try:
             self._decoder = msgspec.json.Decoder(self.params)
             msgspec.json.Decoder(self.result)
@@ -98,6 +102,34 @@ class Handler:
         if self._takes_any:
             arguments.update({name: value[name] for name in value if name not in arguments})
         return arguments
+
+
+_STREAMS = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+    list,
+)
+
+
+def _check_kind(function: Callable[..., Any], info: MethodInfo) -> None:
+    yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    if yields and not info.stream:
+        raise AuthorMistake(f"{_where(function)}: it yields, so declare it: @plugin.method(stream=True)")
+    if info.stream and inspect.iscoroutinefunction(function):
+        raise AuthorMistake(f"{_where(function)}: a stream that is `async def` has to yield its items")
+
+
+def _item_type(function: Callable[..., Any], hint: Any) -> Any:
+    """Of what a stream yields, by what it says that it returns."""
+    if hint is Any:
+        return Any
+    if (typing.get_origin(hint) or hint) not in _STREAMS:
+        raise AuthorMistake(f"{_where(function)}: a stream returns an Iterator[T], or an AsyncIterator[T]")
+    return (*typing.get_args(hint), Any)[0]
 
 
 def unsupported(error: TypeError) -> str:

@@ -14,9 +14,11 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from protocol.errors import ErrorCode, RpcError
-from protocol.guard import is_too_deep, why_unsafe
+from protocol.guard import MAX_DEPTH, is_too_deep, why_unsafe
 
 MAX_ID = 2**31 - 1
+ITEM_DEPTH = MAX_DEPTH - 3
+"""Of an item of a stream: the batch, its params and the message are around it."""
 
 MessageId = int | str
 _WireId = (
@@ -32,6 +34,8 @@ class Meta(msgspec.Struct, omit_defaults=True, gc=False):
     traceparent: str | None = None
     tracestate: str | None = None
     progress: bool = False
+    credit: int | None = None
+    """The answer may come as a stream, and so many items of it at once."""
     parent: int | str | None = None
     """Of the request that this one is made for; its id is the receiver's request's, as the receiver knows it:
     a plugin names a call that the host made, the host one that the plugin made."""
@@ -174,6 +178,16 @@ def encode_notification(method: str, params: Any) -> bytes:
     return _encode(_Notification("2.0", method, params))
 
 
+def encode_items(id: MessageId, seq: int, items: list[Raw]) -> bytes:
+    """A batch of a stream. Each item is an encoded value already, and none of them too deep."""
+    return _encoder.encode(_Notification("2.0", "$/stream", {"id": id, "seq": seq, "items": items}))
+
+
+def encode_item(value: Any) -> bytes:
+    """A value that is to be one of a batch. Raises `NotSerializable`."""
+    return _encode(value, ITEM_DEPTH)
+
+
 def encode_result(id: MessageId, result: Any) -> bytes:
     """Raises `NotSerializable`."""
     return _encode(_Success("2.0", id, result))
@@ -185,15 +199,15 @@ def encode_error(id: MessageId | None, error: RpcError) -> bytes:
     return _encode(_Failure("2.0", id, ErrorObject(error.code, error.message, data)))
 
 
-def _encode(message: msgspec.Struct) -> bytes:
+def _encode(message: Any, depth: int = MAX_DEPTH) -> bytes:
     # Whatever a value's own code raises while it is encoded is the value's fault, so this is one of
     # the few places that catch every exception.
     try:
         body = _encoder.encode(message)
     except Exception as error:
         raise NotSerializable(f"{type(error).__name__}: {_text_of(error)}") from None
-    if is_too_deep(body):
-        raise NotSerializable("nested more than 128 deep")
+    if is_too_deep(body, depth):
+        raise NotSerializable(f"nested more than {depth} deep")
     return body
 
 

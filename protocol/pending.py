@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.envelope import MAX_ID, MessageId
+from protocol.streams import Receiving, Sending
 
 MAX_ABANDONED = 1024
 
@@ -16,7 +17,7 @@ MAX_ABANDONED = 1024
 class Call:
     """A request of ours that has not been settled."""
 
-    __slots__ = ("chain", "deadline", "id", "method", "nested", "params", "sent", "settled", "token")
+    __slots__ = ("chain", "deadline", "id", "method", "nested", "params", "sent", "settled", "stream", "token")
 
     def __init__(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> None:
         self.id = id
@@ -29,6 +30,8 @@ class Call:
         self.sent = False
         """Whether its frame has been handed to the pipe, wholly or in part."""
         self.settled = False
+        self.stream: Receiving | None = None
+        """What may come of a stream, if the answer is one."""
         self.chain: Any = ()
         """For the host's book-keeping: the calls that this one is made for."""
         self.nested: set[Any] | None = None
@@ -103,6 +106,8 @@ class Incoming:
 
     def __init__(self) -> None:
         self._methods: dict[MessageId, str] = {}
+        self.streams: dict[MessageId, Sending] = {}
+        """Of those whose answer may come as a stream."""
 
     def __len__(self) -> int:
         return len(self._methods)
@@ -118,7 +123,10 @@ class Incoming:
 
     def complete(self, id: MessageId) -> str | None:
         """The method that is being answered; None if `id` is owed nothing (any more)."""
+        if self.streams:
+            self.streams.pop(id, None)
         return self._methods.pop(id, None)
 
     def clear(self) -> None:
         self._methods.clear()
+        self.streams.clear()
