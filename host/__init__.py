@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from host.routing.dispatch import HookOutcome, HookResult
     from host.routing.extension_points import ExtensionPoint
     from host.routing.listeners import Published
+    from host.routing.stream import Stream
     from host.routing.topics import Topic
     from host.supervision.plan import Plan
 
@@ -114,6 +115,7 @@ __all__ = [
     "StoreConflict",
     "StoreFull",
     "StoreUnavailable",
+    "Stream",
     "Topic",
     "UnknownExtensionPoint",
     "UnknownKey",
@@ -145,6 +147,7 @@ _ELSEWHERE = {
         "host.observability.events",
     ),
     **dict.fromkeys(("HostStatus", "PluginStatus", "Status", "Why"), "host.observability.snapshot"),
+    "Stream": "host.routing.stream",
     "Published": "host.routing.listeners",
     "Topic": "host.routing.topics",
 }

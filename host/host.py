@@ -31,11 +31,13 @@ from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem
 from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import Status, Why
+from host.process.link import OnProgress
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.hooks import Hooks
 from host.routing.listeners import Listeners, Published
 from host.routing.router import Router
+from host.routing.stream import Stream
 from host.routing.topics import Topic, by_name, encoded
 from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
@@ -45,6 +47,7 @@ from host.supervision.plan import Plan
 from host.supervision.report import explain
 from host.supervision.states import SERVING, State
 from host.supervision.tree import SupervisorTree
+from protocol import values
 from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
@@ -156,12 +159,14 @@ class Host:
         *,
         timeout: float | EllipsisType | None = ...,
         params: Any = None,
+        on_progress: OnProgress | None = None,
         **named: Any,
     ) -> Any:
         """The result of a plugin's method, as JSON decodes it.
 
         `timeout` is in seconds, None for none; not given, it is the method's own, else 30 s.
         Parameters are given by name; `params` takes a dict or a struct for names that collide.
+        `on_progress` is called on the loop, with done, total and message, as the plugin gets on.
         Cancel-safe: the plugin is told.
 
         Raises:
@@ -169,17 +174,47 @@ class Host:
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """
-        raw = await self.call_raw(plugin, method, named if params is None else params, timeout)
-        return msgspec.json.decode(raw)
+        raw = await self.call_raw(plugin, method, named if params is None else params, timeout, on_progress)
+        return values.decode(raw)
 
     async def call_raw(
-        self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None
+        self,
+        plugin: str,
+        method: str,
+        params: Any,
+        timeout: float | EllipsisType | None,
+        on_progress: OnProgress | None = None,
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
         router = self._router
         if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
             raise self._misuse()
-        return await router.call(plugin, method, params, timeout)
+        return await router.call(plugin, method, params, timeout, on_progress)
+
+    def stream(
+        self,
+        plugin: str,
+        method: str,
+        /,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        params: Any = None,
+        on_progress: OnProgress | None = None,
+        **named: Any,
+    ) -> Stream:
+        """The items of a plugin's method, one by one, for `async for`. Like `call`, which see.
+
+            async for line in host.stream("tail", "lines", path="x", timeout=None): ...
+
+        It begins with the first item. Who reads slowly slows the plugin down. Leaving early tells the
+        plugin; `async with` does so at a certain point. `timeout` is for all of it.
+
+        Raises (while it is iterated): what `call` raises, after the items that came until then.
+        """
+        router = self._router
+        if router is None or not self._driver.is_current():
+            raise self._misuse()
+        return router.stream(plugin, method, named if params is None else params, timeout, on_progress)
 
     async def hook(
         self,

@@ -130,9 +130,9 @@ class Context:
         params: Any = None,
         **named: Any,
     ) -> Any:
-        """The items of another plugin's method, one by one: to be iterated, in an `AsyncContext` by `async for`.
+        """The items of another plugin's method, one by one; in an `AsyncContext`, for `async for`.
 
-        Like `call`; `timeout` is for all of it. Whoever leaves early is told to the other plugin, which stops.
+        Like `call`; `timeout` is for all of it. The other plugin is told of whoever leaves early, and stops.
         """
         given = named if params is None else params
         asked = {"plugin": plugin, "method": method, "params": given}

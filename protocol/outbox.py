@@ -52,11 +52,7 @@ class Outbox:
         Control and replies always find room: the number of requests in flight bounds them. One frame
         alone may be larger than the box, or a limit on frames above the box's size could not be kept.
         """
-        if (
-            self.bytes + len(frame) > self._max_bytes
-            and self.bytes
-            and not (always or lane in _UNBOUNDED)
-        ):
+        if self.bytes + len(frame) > self._max_bytes and self.bytes and not (always or lane in _UNBOUNDED):
             if lane < Lane.PROGRESS and self._shed(self.bytes + len(frame) - self._max_bytes):
                 pass  # logs and progress made room
             else:

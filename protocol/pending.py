@@ -17,7 +17,19 @@ MAX_ABANDONED = 1024
 class Call:
     """A request of ours that has not been settled."""
 
-    __slots__ = ("chain", "deadline", "id", "method", "nested", "params", "sent", "settled", "stream", "token")
+    __slots__ = (
+        "chain",
+        "deadline",
+        "id",
+        "listener",
+        "method",
+        "nested",
+        "params",
+        "sent",
+        "settled",
+        "stream",
+        "token",
+    )
 
     def __init__(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> None:
         self.id = id
@@ -32,6 +44,8 @@ class Call:
         self.settled = False
         self.stream: Receiving | None = None
         """What may come of a stream, if the answer is one."""
+        self.listener: Any = None
+        """Who wants to hear how far it is."""
         self.chain: Any = ()
         """For the host's book-keeping: the calls that this one is made for."""
         self.nested: set[Any] | None = None

@@ -52,7 +52,7 @@ from protocol.lifecycle import (
 from protocol.outbox import Lane, Outbox
 from protocol.pending import Call, Incoming, Outgoing
 from protocol.phases import Phase, after, refusal
-from protocol.streams import Receiving, Sending
+from protocol.streams import Receiving, Sending, size_of
 
 STALL_S = 10.0
 """How long a frame may stand still half-way."""
@@ -211,9 +211,7 @@ class Session:
         """
         if id not in self.incoming:
             return False
-        data = self._framed(
-            envelope.encode_notification, "$/progress", ProgressParams(token=id, value=value)
-        )
+        data = self._framed(envelope.encode_notification, "$/progress", ProgressParams(token=id, value=value))
         if (before := self._told.get(id)) is not None:
             before.settled = True
         told = self._told[id] = _Told()
@@ -457,7 +455,7 @@ class Session:
         if call is None or call.stream is None:
             self.counts.stray_items += 1
             return
-        size = sum(len(memoryview(item)) for item in batch.items)
+        size = size_of(batch.items)
         if wrong := call.stream.accept(batch.seq, len(batch.items), size):
             self.cancel(call, "flow control")
             events.append(Reply(call, None, RpcError(ErrorCode.FLOW_CONTROL, wrong)))

@@ -12,6 +12,7 @@ hold a bounded number of bytes. The two classes are the book-keeping of that, an
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from msgspec import Raw
 
@@ -21,6 +22,11 @@ CREDIT = 1024
 """Items, for a receiver that has no opinion."""
 MAX_CREDIT = 1_000_000
 """What a sender keeps of more."""
+
+
+def size_of(items: Iterable[Raw]) -> int:
+    """In bytes."""
+    return sum(len(memoryview(item)) for item in items)
 
 
 class Sending:

@@ -70,6 +70,19 @@ def print_value(raw: msgspec.Raw) -> None:
         click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
 
 
+def print_items(items: Sequence[msgspec.Raw], *, as_json: bool) -> None:
+    """A line each, in one piece: a string as it is unless all is to be JSON, anything else as JSON."""
+    on_terminal = sys.stdout.isatty()
+
+    def line(item: msgspec.Raw) -> str:
+        value = msgspec.json.decode(item)
+        if isinstance(value, str) and not as_json:
+            return escaped(value) if on_terminal else value
+        return msgspec.json.encode(value).decode()
+
+    click.echo("\n".join(map(line, items)))
+
+
 def harmless(value: Any) -> Any:
     """What the daemon told, with every text in it fit for a terminal: manifests and plugins wrote some."""
     if isinstance(value, str):

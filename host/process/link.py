@@ -14,6 +14,8 @@ router adds that.
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,9 @@ from protocol.errors import RpcError
 from protocol.events import Event
 from protocol.pending import Call
 from protocol.session import Session
+
+OnProgress = Callable[[float, float | None, str], object]
+"""Gets done, total and message, in a callback of the loop's."""
 
 READ_BYTES = 65536
 MAX_READS = 16
@@ -84,10 +89,14 @@ class Link:
         """At the end of the connection: calls that nobody waited for any more, and then those it cut off."""
         self.replies = 0
         """To calls that somebody waited for; pings too."""
+        self.batches = 0
+        """Of streams: whoever sends them gets something done."""
         self.pongs = 0
         """As many of them as were replies to pings, counted by who pings."""
         self.tells_traces = False
         """Whether the plugin wants to know which trace each call belongs to."""
+        self.tells_progress = False
+        self.knows_streams = False
         self.tells_parents = False
         """Whether the plugin wants to know which of its own requests a call has come round from."""
         self._driver = driver
@@ -118,6 +127,7 @@ class Link:
         deadline: float | None,
         meta: Meta | None = None,
         chain: Any = (),
+        on_progress: OnProgress | None = None,
     ) -> Raw:
         """The result of `method`, raw. `chain` is kept with the call: what it is made for.
 
@@ -130,8 +140,38 @@ class Link:
             Lost: the connection ended first.
         """
         waiter = self._driver.waiter()
-        call = self.session.request(method, params, deadline=deadline, token=waiter, meta=meta)
+        call = self.open(
+            method,
+            params,
+            token=waiter,
+            deadline=deadline,
+            meta=meta,
+            chain=chain,
+            on_progress=on_progress,
+        )
+        try:
+            return await waiter  # type: ignore[no-any-return]
+        finally:
+            self.leave(call)
+
+    def open(
+        self,
+        method: str,
+        params: Any,
+        *,
+        token: Any,
+        deadline: float | None,
+        meta: Meta | None = None,
+        chain: Any = (),
+        on_progress: OnProgress | None = None,
+    ) -> Call:
+        """Like `request`, for somebody who has a waiter; or an `Inflow`, for what comes of a stream.
+
+        `leave` is owed, however it ends. Raises `Refused`.
+        """
+        call = self.session.request(method, params, deadline=deadline, token=token, meta=meta)
         call.chain = chain
+        call.listener = on_progress
         if deadline is not None:
             self._deadlines.watch(deadline)
         if self._silence is None and self.nudge is not None:
@@ -141,17 +181,24 @@ class Link:
             self._flush()
         else:
             self._flush_soon()
-        try:
-            return await waiter  # type: ignore[no-any-return]
-        finally:
-            if not call.settled:  # the awaiting task was cancelled
-                forget_params(call)
-                self.session.cancel(call, "cancelled")
-                self._flush_soon()
-                self._see_that_it_reads()
-            if call.nested:
-                for errand in list(call.nested):
-                    errand.cancel()
+        return call
+
+    def leave(self, call: Call) -> None:
+        """Nobody waits for `call` any more."""
+        if not call.settled:  # the awaiting task was cancelled
+            forget_params(call)
+            self.session.cancel(call, "cancelled")
+            self._flush_soon()
+            self._see_that_it_reads()
+        if call.nested:
+            for errand in list(call.nested):
+                errand.cancel()
+
+    def use(self, call: Call, count: int, size: int) -> None:
+        """So many items of a stream, of so many bytes, are out of our hands."""
+        self.session.use(call, count, size)
+        if self.session.outbox.bytes:
+            self._flush_soon()
 
     def extend(self, call_id: int | str, method: str, deadline: float) -> None:
         """Gives a call of `method` that is in flight until `deadline`; nothing if there is none."""
@@ -164,6 +211,10 @@ class Link:
         queued = self.session.notify(method, params)
         self._flush_soon()
         return queued
+
+    def flush(self) -> None:
+        """What the session has to say leaves in this turn of the loop."""
+        self._flush_soon()
 
     def reply(self, id: int | str, result: Any) -> None:
         self.session.reply(id, result)
@@ -221,6 +272,11 @@ class Link:
                     waiter.set_result(event.result)
                 else:
                     self._fail(event.call, event.error)
+            elif type(event) is events.Streamed:
+                self.batches += 1
+                event.call.token.feed(event.items)
+            elif type(event) is events.Progressed and event.call.listener is not None:
+                self._tell_progress(event)
             elif type(event) is events.Expired:
                 forget_params(event.call)
                 self._fail(event.call, Expired())
@@ -240,6 +296,16 @@ class Link:
         stalls_at = self.session.stalls_at
         if stalls_at is not None:
             self._deadlines.watch(stalls_at)
+
+    @staticmethod
+    def _tell_progress(event: events.Progressed) -> None:
+        said = event.value
+        # Somebody else's code, in the middle of ours: it must not be able to stop the reading.
+        try:
+            event.call.listener(said.done, said.total, said.message)
+        except Exception:
+            print("outboard: a call's on_progress raised", file=sys.stderr)
+            traceback.print_exc()
 
     @staticmethod
     def _fail(call: Call, exception: RpcError | Expired | Lost) -> None:

@@ -15,7 +15,7 @@ from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.process.stderr import printable
 from protocol.errors import FAULT_MEANING
-from protocol.events import Cancelled, Ended, Event, Notification, Request, Strayed
+from protocol.events import Cancelled, Ended, Event, Notification, Request, Resumed, Strayed
 from protocol.lifecycle import LogRecord, StatusText
 from protocol.secrets import masked
 
@@ -69,7 +69,7 @@ class Voice:
                 self._on_ask(event, link)
             else:
                 self._hear_notification(event)
-        elif isinstance(event, Request | Cancelled):
+        elif isinstance(event, Request | Cancelled | Resumed):
             self._on_ask(event, link)
         elif isinstance(event, Ended):
             self._on_ask(event, link)
