@@ -232,7 +232,7 @@ class AsyncContext(Context):
         return self.settings
 
     def _items(self, question: Question) -> Any:
-        from plugin_sdk.async_calls import AsyncItems
+        from plugin_sdk.async_streams import AsyncItems
 
         return AsyncItems(self._desk, self, question)
 

@@ -8,7 +8,7 @@ once, or after a moment if the last one has just left.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from plugin_sdk.calls import Waiting
@@ -29,39 +29,47 @@ MOMENT_S = 0.002
 class StreamCall(Call):
     """A method that was declared with `stream=True`."""
 
-    __slots__ = ("_count", "_is_leaving", "_left_at", "_wake")
+    __slots__ = ("_count", "_is_leaving", "_left_at", "wake")
 
     def __init__(self, desk: Desk, request: Request, handler: Handler) -> None:
         super().__init__(desk, request, handler)
-        self._wake: Callable[[], None] | None = None
+        self.wake: Callable[[], None] | None = None
         self._count = 0
         self._left_at = 0.0
         self._is_leaving = False
 
     def resume(self) -> None:
-        if self._wake is not None:
-            self._wake()
+        if self.wake is not None:
+            self.wake()
 
     def work(self) -> Any:
         if not self.desk.channel.is_stream(self.id):
             reason = f"`{self.handler.info.name}` is a stream: ask for it with meta.credit"
             raise RpcError(ErrorCode.INVALID_PARAMS, reason, [{"path": "$", "reason": reason}])
         items = super().work()
-        return self._pour_async(items) if self.is_async else self._pour(items)
+        if not self.is_async:
+            return self._pour(items)
+        from plugin_sdk.async_streams import pour  # asyncio: only for those who asked for it
+
+        return pour(self, items)
+
+    @property
+    def has_room(self) -> bool:
+        return self.desk.channel.has_room(self.id)
 
     def _pour(self, items: Iterable[Any]) -> None:
         context, desk = self.context, self.desk
         waiting = Waiting()
-        self._wake = lambda: waiting.settle(Resumed(self.id))
+        self.wake = lambda: waiting.settle(Resumed(self.id))
         context._waiting.append(waiting)
         iterator = iter(items)
         try:
             for item in iterator:
-                has_room = self._add(item)
+                has_room = self.add(item)
                 while not has_room and not context._cancelled:
                     if desk.wait(waiting, None) is None:  # cancelled, or the host is gone
                         raise CANCELLED
-                    has_room = desk.channel.has_room(self.id)
+                    has_room = self.has_room
                 if context._cancelled:
                     raise CANCELLED
                 if has_room and not self._is_leaving:
@@ -76,44 +84,18 @@ class StreamCall(Call):
     def _leave_soon(self) -> None:
         """At once, for who yields now and then; a moment later, together, for who yields all the time."""
         if time.monotonic() - self._left_at >= MOMENT_S:
-            self._leave()
+            self.leave()
         else:
             self._is_leaving = True
-            self.desk.later.call(MOMENT_S, self._leave)
+            self.desk.later.call(MOMENT_S, self.leave)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """The batch that has been begun leaves now."""
         self._left_at = time.monotonic()
         self._is_leaving = False
         self.desk.channel.send_items(self.id)
 
-    async def _pour_async(self, items: AsyncGenerator[Any, None]) -> None:
-        import asyncio  # for those who have it already
-
-        loop = asyncio.get_running_loop()
-        has_come = asyncio.Event()
-
-        def wake() -> None:
-            """From whichever thread reads."""
-            try:
-                loop.call_soon_threadsafe(has_come.set)
-            except RuntimeError:  # the loop has closed: the process is about to end
-                pass
-
-        self._wake = wake
-        try:
-            async for item in items:
-                has_room = self._add(item)
-                while not has_room:
-                    await has_come.wait()
-                    has_come.clear()
-                    has_room = self.desk.channel.has_room(self.id)
-                if not self._is_leaving:  # in this turn of the loop there may be more
-                    self._is_leaving = True
-                    loop.call_soon(self._leave)
-        finally:
-            await items.aclose()
-
-    def _add(self, item: Any) -> bool:
+    def add(self, item: Any) -> bool:
         """Whether there is room for another one. Raises `RpcError` for what cannot be sent."""
         try:
             has_room = self.desk.channel.add_item(self.id, item)

@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
+from protocol import values
 from protocol.envelope import Meta
 from protocol.errors import RpcError
-from protocol.events import Ended, Event, Lost, Notification, Reply, Request
+from protocol.events import Ended, Event, Lost, Notification, Progressed, Reply, Request, Streamed
 from protocol.lifecycle import FEATURES
 from protocol.pending import Call
 from protocol.session import Session
@@ -172,6 +173,27 @@ class RawHost:
             event = self.next_event(max(0.0, deadline - time.monotonic()))
             if isinstance(event, Notification) and event.method == method:
                 return msgspec.json.decode(event.params)
+
+    def next_progress(self, timeout: float = 5.0) -> Progressed:
+        """How far the plugin says that it is, the next time; what else it says until then is skipped."""
+        deadline = time.monotonic() + timeout
+        while True:
+            event = self.next_event(max(0.0, deadline - time.monotonic()))
+            if isinstance(event, Progressed):
+                return event
+
+    def next_items(self, timeout: float = 5.0) -> list[Any]:
+        """The next batch of a stream, decoded; what else the plugin says until then is skipped."""
+        deadline = time.monotonic() + timeout
+        while True:
+            event = self.next_event(max(0.0, deadline - time.monotonic()))
+            if isinstance(event, Streamed):
+                return [values.decode(item) for item in event.items]
+
+    def use(self, call: Call, count: int) -> None:
+        """Gives credit back, as if so many items of one byte had been used."""
+        self.session.use(call, count, count)
+        self._flush()
 
     def next_request(self, method: str, timeout: float = 5.0) -> Request:
         """The next request of the plugin's of that method; what else it says until then is skipped."""
