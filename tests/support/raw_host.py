@@ -166,6 +166,14 @@ class RawHost:
             self._step(deadline, "no event")
         return self.heard.popleft()
 
+    def hear_more(self, timeout: float = 5.0) -> None:
+        """Returns when the plugin has said something."""
+        self._step(time.monotonic() + timeout, "nothing")
+
+    def flush(self) -> None:
+        """Writes what the session has to say."""
+        self._flush()
+
     def next_notification(self, method: str, timeout: float = 5.0) -> Any:
         """The params of the next notification of that method; others are skipped."""
         deadline = time.monotonic() + timeout
@@ -190,9 +198,9 @@ class RawHost:
             if isinstance(event, Streamed):
                 return [values.decode(item) for item in event.items]
 
-    def use(self, call: Call, count: int) -> None:
-        """Gives credit back, as if so many items of one byte had been used."""
-        self.session.use(call, count, count)
+    def use(self, call: Call, count: int, size: int | None = None) -> None:
+        """Gives credit back: so many items, of so many bytes, or else of one each, have been used."""
+        self.session.use(call, count, count if size is None else size)
         self._flush()
 
     def next_request(self, method: str, timeout: float = 5.0) -> Request:
