@@ -23,6 +23,7 @@ from plugin_sdk.later import Later
 from plugin_sdk.logs import bridge
 from plugin_sdk.settings import objection, objections, read_settings
 from plugin_sdk.signature import Handler
+from protocol import values
 from protocol.contract import nearest
 from protocol.envelope import MessageId
 from protocol.errors import ErrorCode, RpcError
@@ -175,7 +176,7 @@ class Desk:
 
     def _set_log_level(self, event: Notification) -> None:
         try:
-            level = msgspec.json.decode(event.params, type=LogLevel).level.upper()
+            level = values.decode(event.params, type=LogLevel).level.upper()
         except msgspec.DecodeError:
             return
         if level in logging.getLevelNamesMapping():
@@ -340,7 +341,7 @@ class Start(Lifecycle):
         self._params = request.params
 
     def work(self) -> Any:
-        config = msgspec.json.decode(self._params, type=StartParams).config
+        config = values.decode(self._params, type=StartParams).config
         if config is not None:
             self.desk.settings = read_settings(self.desk.plugin, config)
         if reason := objection(self.desk.plugin, self.desk.settings):
@@ -368,7 +369,7 @@ class SettingsCheck(Job):
         pass  # it is in the queue of all jobs as well
 
     def work(self) -> Any:
-        config = msgspec.json.decode(self._params, type=ConfigParams).config
+        config = values.decode(self._params, type=ConfigParams).config
         return ConfigVerdict(problems=objections(self.desk.plugin, config))
 
 
@@ -387,7 +388,7 @@ class SettingsChange(Lifecycle):
         self.context.request_id = None  # it is nobody's: what it asks of the host stands for itself
         self._before = desk.settings
         try:
-            told = msgspec.json.decode(event.params, type=ConfigTold)
+            told = values.decode(event.params, ConfigTold)
             desk.settings = read_settings(desk.plugin, told.config)
             desk.settings_revision = told.config_revision
         except (msgspec.DecodeError, RpcError) as error:  # the host has not asked before

@@ -16,6 +16,7 @@ import msgspec
 
 from plugin_sdk.context import Context
 from plugin_sdk.errors import AuthorMistake
+from protocol import values
 from protocol.contract import problems_of, schema_of
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import MethodInfo
@@ -75,8 +76,8 @@ class Handler:
         if info.stream:
             self.result = _item_type(function, self.result)
         try:
-            self._decoder = msgspec.json.Decoder(self.params)
-            msgspec.json.Decoder(self.result)
+            self._decoder = values.Decoder(self.params)
+            values.Decoder(self.result)
             info.params = _schema(self.params)
             info.result = None if self.result is Any else _schema(self.result)
         except TypeError as error:
@@ -89,7 +90,7 @@ class Handler:
                 return msgspec.structs.asdict(self._decoder.decode(raw))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 pass
-        value = msgspec.json.decode(raw)
+        value = values.decode(raw)
         if isinstance(value, list):  # a foreign host that sends params by position
             if len(value) > len(self.names):
                 reason = f"{len(value)} positional params, and `{self.info.name}` takes {len(self.names)}"

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 
 from msgspec import Raw
 
+from protocol.values import is_packed
+
 MAX_BATCH_BYTES = 64 * 1024
 MAX_UNUSED_BYTES = 1024 * 1024
 CREDIT = 1024
@@ -60,7 +62,11 @@ class Sending:
 
     def fits(self, item: Raw) -> bool:
         """Whether it may go in the batch that has been begun; else that one has to leave first."""
-        return not self._batch or self._batch_bytes + len(memoryview(item)) <= MAX_BATCH_BYTES
+        if not self._batch:
+            return True
+        if is_packed(item) != is_packed(self._batch[0]):  # a frame has one encoding
+            return False
+        return self._batch_bytes + len(memoryview(item)) <= MAX_BATCH_BYTES
 
     def add(self, item: Raw) -> bool:
         """Adds an item, for which there is room and which fits; whether the batch had better leave now."""

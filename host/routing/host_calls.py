@@ -34,6 +34,7 @@ from host.routing.topics import Topics
 from host.routing.tracing import carrying
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
+from protocol import values
 from protocol.envelope import MessageId, Meta, is_structured
 from protocol.errors import ErrorCode, RpcError
 from protocol.events import Cancelled, Ended, Event, Notification, Request, Resumed
@@ -243,6 +244,8 @@ class HostCalls:
 
     async def _call_plugin(self, errand: _Errand) -> Any:
         asked = params_of(errand.request.params, PluginCallParams)
+        if values.is_packed(errand.request.params):
+            asked.params = values.told_apart(asked.params)
         if not is_structured(asked.params):
             data = [{"path": "$.params", "reason": "an object or an array"}]
             raise RpcError(ErrorCode.INVALID_PARAMS, "plugin/call: params must be an object", data)

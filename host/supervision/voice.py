@@ -14,6 +14,7 @@ import msgspec
 from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.process.stderr import printable
+from protocol import values
 from protocol.errors import FAULT_MEANING
 from protocol.events import Cancelled, Ended, Event, Notification, Request, Resumed, Strayed
 from protocol.lifecycle import LogRecord, StatusText
@@ -81,11 +82,11 @@ class Voice:
     def _hear_notification(self, event: Notification) -> None:
         try:
             if event.method == "log/record":
-                record = msgspec.json.decode(event.params, type=LogRecord)
+                record = values.decode(event.params, LogRecord)
                 self._stats.dropped_records += max(0, min(record.dropped, MAX_DROPPED))
                 self._log("log", record.level, printable(record.message.encode(errors="replace")), record)
             elif event.method == "status/text":
-                text = msgspec.json.decode(event.params, type=StatusText).text
+                text = values.decode(event.params, StatusText).text
                 self.note = one_line(masked(text, self.secrets))[:MAX_NOTE]
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # a malformed notification is nobody's business
