@@ -11,6 +11,7 @@ import os
 import threading
 from typing import Any
 
+from plugin_sdk import memory
 from protocol.envelope import MessageId, Meta
 from protocol.errors import Refused, RpcError
 from protocol.events import Event
@@ -19,6 +20,8 @@ from protocol.outbox import Lane
 from protocol.pending import Call
 from protocol.session import Session
 
+LARGE_BYTES = 256 * 1024
+
 
 class Channel:
     def __init__(self, session: Session, write_fd: int) -> None:
@@ -26,6 +29,7 @@ class Channel:
         self._write_fd = write_fd
         self._lock = threading.Lock()
         self._writing = threading.Lock()
+        self._is_used_to_large = False
 
     def receive(self, data: bytes) -> list[Event]:
         """The events in `data`; b"" is the end of the file. Answers that the session gives itself leave."""
@@ -33,7 +37,13 @@ class Channel:
             events = self.session.receive(data, 0.0) if data else self.session.receive_eof()
         if self.session.outbox.bytes:
             self._pump()
+        if self.session.missing >= LARGE_BYTES and not self._is_used_to_large:
+            self._get_used_to_large()
         return events
+
+    def _get_used_to_large(self) -> None:
+        self._is_used_to_large = True
+        memory.keep_for_the_next()
 
     def reply(self, id: MessageId, result: Any) -> None:
         with self._lock:
@@ -143,6 +153,8 @@ class Channel:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
+        if len(data) >= LARGE_BYTES and not self._is_used_to_large:
+            self._get_used_to_large()
         view = memoryview(data)
         try:
             while view:

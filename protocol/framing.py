@@ -94,6 +94,11 @@ class FrameReader:
         """Whether a frame has begun and is not complete."""
         return self._missing > 0 or _OURS.match(self._kept) is not None
 
+    @property
+    def missing(self) -> int:
+        """Bytes of the current body that are still to come."""
+        return self._missing
+
     def receive(self, data: bytes) -> list[Piece]:
         """What `data` completes, in order: frame bodies, noise, and at most one final fault."""
         out: list[Piece] = []

@@ -315,6 +315,11 @@ class Session:
             self.stalls_at = now + STALL_S if self._reader.inside_frame else None
         return events
 
+    @property
+    def missing(self) -> int:
+        """Bytes that are still to come of a frame that has begun."""
+        return self._reader.missing
+
     def receive_eof(self) -> list[Event]:
         """The peer has closed its end. Closes ours; the last event is `Ended`."""
         events: list[Event] = []

@@ -13,6 +13,7 @@ router adds that.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import traceback
@@ -34,12 +35,27 @@ from protocol.session import Session
 OnProgress = Callable[[float, float | None, str], object]
 """Gets done, total and message, in a callback of the loop's."""
 
+F_SETPIPE_SZ = 1031
+PIPE_BYTES = 1024 * 1024
+LARGE_BYTES = 65536
+"""A frame of so many makes the pipe larger that it goes through."""
 READ_BYTES = 65536
 MAX_READS = 16
 """Chunks read in a row before the loop gets its turn."""
 SILENCE_S = 0.02
 MAX_SILENCE_S = 1.0
 EXIT_STATUS_S = 0.05
+
+
+def grow_pipe(fd: int) -> None:
+    """So that a large frame goes through in few pieces: a MiB of bytes in 0.4 ms instead of 1.4.
+
+    Reading it straight into a buffer of its size was tried, and is slower: the buffer's pages are new.
+    """
+    try:
+        fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:  # no pipe, or the user's have grown enough already
+        pass
 
 
 class Expired(Exception):
@@ -105,6 +121,7 @@ class Link:
         self._read_fd = read_fd
         self._on_event = on_event
         self._unwritten = memoryview(b"")
+        self._reads_large = self._writes_large = False
         self._writer_armed = False
         self._flush_due = False
         self._idle: Waiter | None = None
@@ -256,6 +273,9 @@ class Link:
             self._handle(self.session.receive(data, now))
             if self._closed or len(data) < READ_BYTES:
                 return
+            if not self._reads_large and self.session.missing >= LARGE_BYTES:
+                self._reads_large = True
+                grow_pipe(self._read_fd)
 
     def _end_of_file(self) -> None:
         if not self._closed:
@@ -365,6 +385,9 @@ class Link:
                 data = outbox.take()
                 if not data:
                     break
+                if len(data) >= LARGE_BYTES and not self._writes_large:
+                    self._writes_large = True
+                    grow_pipe(self._write_fd)
                 written = os.write(self._write_fd, data)
                 if written < len(data):
                     self._unwritten = memoryview(data)[written:]
