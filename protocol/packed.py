@@ -34,9 +34,11 @@ def why_unsafe(body: bytes, limit: int = MAX_DEPTH) -> str | None:
 def _walk(body: bytes, limit: int) -> str | None:
     at, size, seen = 0, len(body), 0
     left = [1]  # values still to come, in each container that is open
+    is_map = [False]
     while left:
         if not left[-1]:
             left.pop()
+            is_map.pop()
             continue
         left[-1] -= 1
         seen += 1
@@ -44,6 +46,8 @@ def _walk(body: bytes, limit: int) -> str | None:
             return f"more than {MAX_VALUES} values"
         head = body[at]
         at += 1
+        if is_map[-1] and left[-1] % 2 and not (0xA0 <= head < 0xC0 or head in _TEXT):
+            return "a key that is no text"
         if head < 0x80 or head >= 0xE0:
             continue
         children = -1
@@ -66,6 +70,8 @@ def _walk(body: bytes, limit: int) -> str | None:
             children = 2 * _number(body, at, width)
             at += width
         elif (width := _TIMESTAMPS.get(head)) is not None and body[at] == 0xFF:
+            if width == 9 and _number(body, at + 1, 4) >> 2 >= 1_000_000_000:
+                return "a time with too many nanoseconds"
             at += width
         else:
             return f"a value of the kind {head:#x}"
@@ -75,6 +81,7 @@ def _walk(body: bytes, limit: int) -> str | None:
             if len(left) > limit:
                 return f"nested more than {limit} deep"
             left.append(children)
+            is_map.append(head < 0x90 or head in _MAPS)
     return None if at == size else "something behind its end"
 
 
