@@ -65,7 +65,7 @@ def print_value(raw: msgspec.Raw) -> None:
     """What a call returned: a string as it is, anything else as JSON; null prints nothing."""
     value = msgspec.json.decode(raw)
     if isinstance(value, str):
-        click.echo(escaped(value) if sys.stdout.isatty() else value)
+        click.echo(escaped(value) if sys.stdout.isatty() else value, color=True)  # a pipe gets it as it is
     elif value is not None:
         click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
 
@@ -80,7 +80,7 @@ def print_items(items: Sequence[msgspec.Raw], *, as_json: bool) -> None:
             return escaped(value) if on_terminal else value
         return msgspec.json.encode(value).decode()
 
-    click.echo("\n".join(map(line, items)))
+    click.echo("\n".join(map(line, items)), color=True)  # a pipe gets them as they are
 
 
 def harmless(value: Any) -> Any:
