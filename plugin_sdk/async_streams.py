@@ -10,6 +10,7 @@ from weakref import ref
 
 from plugin_sdk.calls import News, Question, Settled, answer_in, gone_by
 from plugin_sdk.inflow import Arrived
+from plugin_sdk.jobs import CANCELLED
 from protocol.events import Streamed
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ async def pour(call: StreamCall, items: AsyncGenerator[Any, None]) -> None:
                 await has_come.wait()
                 has_come.clear()
                 has_room = call.has_room
+            if call.context.cancelled:  # and the author's code made nothing of it
+                raise CANCELLED
             if not is_leaving:
                 is_leaving = True
                 loop.call_soon(leave)

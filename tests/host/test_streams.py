@@ -22,9 +22,10 @@ from host import (
     PluginCrashed,
     PluginNotFound,
     RemoteError,
+    Stream,
 )
 from tests.support.loops import on_asyncio_alone
-from tests.support.plugins import QUICK, Events, make_host, pid_of, write_plugin
+from tests.support.plugins import QUICK, Events, make_host, pid_of, write_plugin, write_raw_plugin
 
 pytestmark = pytest.mark.anyio
 
@@ -394,6 +395,96 @@ async def test_progress_is_told_while_a_call_is_worked_on(tmp_path: Path) -> Non
         assert await host.call("maker", "work", on_progress=listen) == "done"
         assert told == [(1, 4, "a quarter"), (4, 4, "")]
         assert await host.call("maker", "work") == "done"
+
+
+async def test_a_stream_may_tell_its_progress_too(tmp_path: Path) -> None:
+    code = """
+        from collections.abc import Iterator
+
+        @plugin.method(stream=True)
+        def work(ctx: Context) -> Iterator[int]:
+            ctx.progress(1, 2, "half")
+            yield 1
+    """
+    async with make_host(tmp_path, write_plugin(tmp_path, "maker", code)) as host:
+        told: list[Any] = []
+        stream = host.stream("maker", "work", on_progress=lambda *said: told.append(said))
+        assert [item async for item in stream] == [1]
+        assert told == [(1, 2, "half")]
+
+
+# -- plugins that do not keep to it --------------------------------------------------------------------
+
+LINES = {"methods": [{"name": "lines", "stream": True}]}
+
+
+def raw_host(tmp_path: Path, answer: str, **features: Any) -> Host:
+    code = f"""
+result = {{"provides": {LINES}, "features": ["stream"]}} | {features}
+handshake(**result)
+asked = receive()
+id = asked["id"]
+def items(*values, seq=0):
+    send(method="$/stream", params={{"id": id, "seq": seq, "items": list(values)}})
+{answer}
+serve()
+"""
+    return make_host(tmp_path, write_raw_plugin(tmp_path, "maker", code))
+
+
+async def until_settled(stream: Stream) -> None:
+    with anyio.fail_after(5):
+        while True:
+            if stream._way is not None and stream._way.inflow.is_settled:
+                return
+            await anyio.sleep(0.001)  # a pace, not a wait
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [
+        ("items(*range(1025))", []),
+        ("items(1)\nitems(2, seq=2)", [1]),
+        ("for n in range(40): items('x' * 100_000, seq=n)", ["x" * 100_000] * 21),
+    ],
+    ids=["too many items", "a batch is missing", "too many bytes"],
+)
+async def test_a_plugin_that_sends_more_than_it_may_is_cut_off(
+    tmp_path: Path, answer: str, got: list[Any]
+) -> None:
+    async with raw_host(tmp_path, answer) as host:
+        stream = host.stream("maker", "lines")
+        received = []
+        if got:
+            received.append(await anext(stream))
+            await until_settled(stream)  # and does not use what comes
+        with pytest.raises(RemoteError) as error:
+            async for item in stream:
+                received.append(item)
+        assert error.value.remote_name == "FLOW_CONTROL"
+        assert received[: len(got)] == got[: len(received)]
+        assert len(received) < 30
+
+
+async def test_items_and_a_reply_in_any_disorder_harm_nobody(tmp_path: Path) -> None:
+    answer = """
+items(1)
+send(method="$/stream", params={"id": 99, "seq": 0, "items": [1]})
+send(method="$/stream", params={"id": id, "seq": "x", "items": [1]})
+send(method="$/credit", params={"id": id, "n": 5})
+send(id=id, result=None)
+items(2, seq=1)
+send(id=id, result=None)
+"""
+    async with raw_host(tmp_path, answer) as host:
+        assert [item async for item in host.stream("maker", "lines")] == [1]
+        assert await host.call("maker", "lines2", a=1) == {"a": 1}
+
+
+async def test_a_plugin_without_the_feature_is_not_asked_for_a_stream(tmp_path: Path) -> None:
+    async with raw_host(tmp_path, "", features=[]) as host:
+        with pytest.raises(ContractError, match="feature"):
+            await anext(host.stream("maker", "lines"))
 
 
 # -- from plugin to plugin ------------------------------------------------------------------------------
