@@ -296,11 +296,17 @@ class Session:
         return body
 
     def _framed(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
-        body = self._encoded(encode, *message, packed=packed)
-        limit = max(self.peer_limits.max_frame, _LEAST_FRAME)
-        if len(body) > limit:
+        if packed:
+            body = self._encoded(encode, *message, packed=True)
+        else:  # `_encoded` written out, for nearly every message
+            try:
+                body = encode(*message)
+            except NotSerializable as problem:
+                raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
+        if len(body) > self.peer_limits.max_frame and len(body) > _LEAST_FRAME:
+            limit = max(self.peer_limits.max_frame, _LEAST_FRAME)
             raise Refused(Refusal.TOO_LARGE, f"{len(body)} bytes, and the peer takes at most {limit}")
-        return frame(body, packed=packed and body[0] >= 0x80)
+        return frame(body, packed=body[0] >= 0x80) if packed else frame(body)
 
     # -- what we hear --------------------------------------------------------------------------
 
@@ -367,7 +373,10 @@ class Session:
             kind = type(piece)
             if kind is bytes or kind is Packed:
                 try:
-                    message = envelope.decode(piece) if kind is bytes else envelope.decode_packed(piece.body)  # type: ignore[union-attr,arg-type]
+                    if kind is bytes:
+                        message = envelope.decode(piece)  # type: ignore[arg-type]
+                    else:
+                        message = envelope.decode_packed(piece.body)  # type: ignore[union-attr]
                 except Malformed as problem:
                     self._read_malformed(problem, events)
                 else:

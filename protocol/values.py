@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Raw
 
 _DEEP = 4
-_BYTES = (bytes, bytearray, memoryview)
-_PLAIN = (str, int, float, bool, type(None))
+_BYTES = frozenset({bytes, bytearray, memoryview})
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class Decoder:
@@ -27,7 +27,12 @@ class Decoder:
 
     def decode(self, raw: Raw) -> Any:
         """Raises `msgspec.DecodeError`, `UnicodeDecodeError` or `RecursionError`."""
-        return self._packed.decode(raw) if is_packed(raw) else self._json.decode(raw)
+        try:  # which costs nothing, where a look at the first byte would be 0.1 us of every call
+            return self._json.decode(raw)
+        except msgspec.DecodeError:
+            if not is_packed(raw):
+                raise
+        return self._packed.decode(raw)
 
 
 _anything = Decoder(Any)
@@ -63,18 +68,18 @@ def holds_bytes(value: Any, depth: int = _DEEP) -> bool:
     call, and most have none. Bytes that are not found travel as base64.
     """
     kind = type(value)
+    if kind is dict:  # first, and written out: params are one, and every call's are looked at
+        for each in value.values():
+            if type(each) not in _PLAIN and depth and holds_bytes(each, depth - 1):
+                return True
+        return False
     if kind in _PLAIN:
         return False
     if kind in _BYTES:
         return True
     if kind is Raw:
         return is_packed(value)
-    if depth == 0:
-        return False
-    if kind is dict:
-        for each in value.values():  # noqa: SIM110  # any() costs 0.2 us more, for every call
-            if type(each) not in _PLAIN and holds_bytes(each, depth - 1):
-                return True
+    if not depth:
         return False
     if kind is list or kind is tuple:
         return len(value) > 0 and holds_bytes(value[0], depth - 1)

@@ -157,19 +157,16 @@ class Link:
             Lost: the connection ended first.
         """
         waiter = self._driver.waiter()
-        call = self.open(
-            method,
-            params,
-            token=waiter,
-            deadline=deadline,
-            meta=meta,
-            chain=chain,
-            on_progress=on_progress,
-        )
+        # `open` and `leave` written out: nearly every call comes this way, and each is 0.3 us.
+        call = self.session.request(method, params, deadline=deadline, token=waiter, meta=meta)
+        call.chain = chain
+        call.listener = on_progress
+        self._begin(call)
         try:
             return await waiter  # type: ignore[no-any-return]
         finally:
-            self.leave(call)
+            if not call.settled or call.nested:
+                self.leave(call)
 
     def open(
         self,
@@ -189,6 +186,12 @@ class Link:
         call = self.session.request(method, params, deadline=deadline, token=token, meta=meta)
         call.chain = chain
         call.listener = on_progress
+        self._begin(call)
+        return call
+
+    def _begin(self, call: Call) -> None:
+        """A call has been queued: it leaves, and is watched."""
+        deadline = call.deadline
         if deadline is not None:
             self._deadlines.watch(deadline)
         if self._silence is None and self.nudge is not None:
@@ -198,7 +201,6 @@ class Link:
             self._flush()
         else:
             self._flush_soon()
-        return call
 
     def leave(self, call: Call) -> None:
         """Nobody waits for `call` any more."""
