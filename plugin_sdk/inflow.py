@@ -76,6 +76,7 @@ class Items(Arrived):
     def _wait(self) -> None:
         context = self._context
         context._waiting.append(self._waiting)
+        self._desk.begin_to_wait(self._waiting)
         try:
             come = None
             if not context.cancelled:  # looked at after it can no longer be missed
@@ -86,6 +87,7 @@ class Items(Arrived):
             raise
         finally:
             context._waiting.remove(self._waiting)
+            self._desk.waiting.remove(self._waiting)
         if isinstance(come, Streamed):
             self._items.extend(come.items)
             return

@@ -62,6 +62,7 @@ class StreamCall(Call):
         waiting = Waiting()
         self.wake = lambda: waiting.settle(Resumed(self.id))
         context._waiting.append(waiting)
+        desk.begin_to_wait(waiting)
         iterator = iter(items)
         try:
             for item in iterator:
@@ -76,6 +77,7 @@ class StreamCall(Call):
                     self._leave_soon()
         finally:
             context._waiting.remove(waiting)
+            desk.waiting.remove(waiting)
             waiting.end()
             close = getattr(iterator, "close", None)
             if close is not None:
