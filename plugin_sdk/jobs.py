@@ -53,7 +53,7 @@ from protocol.outbox import Lane
 if TYPE_CHECKING:
     from plugin_sdk.deliveries import Deliveries
 
-CANCELLED = RpcError(ErrorCode.REQUESTCANCELLED, "cancelled")
+CANCELLED = RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled")
 
 
 class Desk:

@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import msgspec
 
 from host import errors
 from host.observability.bus import Bus
@@ -182,6 +183,9 @@ class HostCalls:
                 errand.cancel()
 
     def _begin(self, plugin: str, link: Link, request: Request) -> None:
+        if values.is_packed(request.params) and not request.method.startswith(("plugin/", "host/")):
+            # What is kept, or told to many, is JSON: only plugins and services want bytes as they are.
+            request = msgspec.structs.replace(request, params=values.as_json(request.params))
         parent = None if request.meta is None else request.meta.parent
         call = None if parent is None else link.session.outgoing.calls.get(parent)  # type: ignore[arg-type]
         if not self._runs:
