@@ -18,8 +18,6 @@ from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
-import msgspec
-
 from host.config.load import Layers
 from host.config.shown import Shown
 from host.errors import HostMisuse
@@ -186,8 +184,8 @@ class BlockingHost:
         **named: Any,
     ) -> Any:
         """See `Host.call`."""
-        work = partial(self._host.call_raw, plugin, method, named if params is None else params, timeout)
-        return msgspec.json.decode(self._do(work))
+        given = named if params is None else params
+        return self._do(partial(self._host.call, plugin, method, timeout=timeout, params=given))
 
     def hook(
         self,

@@ -198,9 +198,10 @@ class MethodNotFound(RemoteError):
 
 
 class ContractError(RemoteError):
-    """The params do not fit the method, or an answer not its extension point.
+    """The params do not fit the method; or a result its method, an answer its extension point.
 
-    `data` lists every problem with its JSON path.
+    `data` lists every problem with its JSON path. `remote_name` says whose fault it is: INVALID_PARAMS
+    the caller's, PLUGIN_ERROR the plugin's.
     """
 
     code = "OB406"

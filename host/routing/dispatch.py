@@ -197,7 +197,9 @@ class Dispatch:
         if timeout_s <= 0:
             hint = "give the dispatch a longer timeout, or each implementation a shorter one"
             raise errors.DeadlineExceeded("the time was over before it was asked", hint=hint, **where)
-        return await self._router.ask(implementation.supervisor, self._method, self._encoded(), timeout_s)
+        asked = implementation.supervisor
+        raw: Raw = await self._router.ask(asked, self._method, self._encoded(), timeout_s)
+        return raw
 
     def _take(self, implementation: Implementation, result: HookResult) -> None:
         self._results.append(result)
