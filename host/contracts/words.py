@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["problems", "type_word"]
 
-LONGEST_QUOTE = 60
+LONGEST_PATTERN = 60
 MAX_PROBLEMS = 50
 _UNKNOWN = "unknown key"
 
@@ -109,7 +109,7 @@ def _reason(error: ValidationError) -> str:
             bound = ">=" if error.kind.name == "minItems" else "<="
             return f"expected a number of items {bound} {about['limit']}, got {_length(error.instance)}"
         case "pattern":
-            return f"expected what matches {about['pattern'][:LONGEST_QUOTE]!r}"
+            return f"expected what matches {about['pattern'][:LONGEST_PATTERN]!r}"
         case _:
             return error.message[:500]
 
@@ -132,4 +132,4 @@ def _quote(value: Any) -> str:
         text = msgspec.json.encode(value).decode()
     except Exception:  # a value from elsewhere: a number of Decimal's, say
         text = str(value)
-    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+    return text if len(text) <= LONGEST_PATTERN else text[: LONGEST_PATTERN - 1] + "…"
