@@ -25,6 +25,7 @@ from host.host import Host
 from host.observability.events import HostEvent
 from host.observability.openmetrics import Measures
 from host.observability.snapshot import Status, Why
+from host.proxy import Asked, Proxied, object_of
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.listeners import Published
@@ -187,6 +188,20 @@ class BlockingHost:
         given = named if params is None else params
         return self._do(partial(self._host.call, plugin, method, timeout=timeout, params=given))
 
+    def proxy(
+        self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
+    ) -> T:
+        """See `Host.proxy`; here the methods of `api` are plain `def`s."""
+        proxied = self._do(partial(self._proxied, plugin, api, timeout))
+
+        def method_of(asked: Asked) -> Callable[..., Any]:
+            def method(_: object, /, *arguments: Any, **named: Any) -> Any:
+                return self._do(partial(proxied.call, asked, asked.params_of(arguments, named)))
+
+            return method
+
+        return object_of(proxied, method_of)  # type: ignore[no-any-return]
+
     def hook(
         self,
         point: str,
@@ -313,6 +328,9 @@ class BlockingHost:
         return self._host.on_event(subscriber)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    async def _proxied(self, plugin: str, api: Any, timeout: float | EllipsisType | None) -> Proxied:
+        return self._host.proxied(plugin, api, timeout, is_async=False)
 
     def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Has `work` done on the loop, and waits for it."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import Any, TypeVar, overload
@@ -31,6 +32,7 @@ from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem
 from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import Status, Why
+from host.proxy import Proxied, async_method, object_of
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.hooks import Hooks
@@ -49,6 +51,7 @@ from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class Host:
@@ -182,6 +185,36 @@ class Host:
         if router is None or not self._driver.is_current():
             raise self._misuse()
         return await router.call(plugin, method, params, timeout)  # type: ignore[no-any-return]
+
+    def proxy(
+        self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
+    ) -> T:
+        """The plugin as an object of the type `api`, a `typing.Protocol` of `async def` methods.
+
+        Each method calls the plugin's method of that name; arguments may be positional, defaults are the
+        Protocol's, a result is what its annotation says, structs too. `timeout` is each call's, as in `call`.
+
+        Raises:
+            PluginNotFound; HostMisuse: `api` is no such Protocol. ContractError: the plugin does not provide
+            it, with every difference. Of a plugin that has never run, the first call says so.
+        """
+        proxied = self.proxied(plugin, api, timeout, is_async=True)
+        return object_of(proxied, partial(async_method, proxied))  # type: ignore[no-any-return]
+
+    def proxied(
+        self, plugin: str, api: Any, timeout: float | EllipsisType | None, *, is_async: bool
+    ) -> Proxied:
+        """What is behind a `proxy`, for those who make another kind of it."""
+        roster = self._tree.roster
+        roster.named(plugin)
+
+        def look() -> tuple[object, Sequence[MethodInfo]] | None:
+            found = roster.plugins.get(plugin)
+            if found is None or not found.is_known:
+                return None
+            return found.offer.contract, found.offer.provides.methods
+
+        return Proxied(plugin, api, self.call_raw, look, timeout, is_async=is_async)
 
     async def hook(
         self,
