@@ -125,6 +125,12 @@ class PluginQuarantined(PluginUnavailable):
     code = "OB501"
 
 
+class PluginUnfit(PluginUnavailable):
+    """The plugin was refused when it loaded: a hook of it does not fit its extension point."""
+
+    code = "OB301"
+
+
 class PluginDisabled(OutboardError):
     """An operator, or the configuration, keeps the plugin from running."""
 

@@ -212,6 +212,9 @@ class Router:
         if life.state is State.QUARANTINED:
             kind = errors.PluginQuarantined
             hint = f"outboard logs {supervisor.name} shows why; outboard start {supervisor.name} tries again"
+        elif supervisor.is_unfit:
+            kind = errors.PluginUnfit
+            hint = f"outboard why {supervisor.name} shows every difference"
         elif life.state in (State.STOPPED, State.FAILED):
             hint = f"outboard start {supervisor.name}"
         return kind(

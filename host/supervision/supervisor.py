@@ -141,6 +141,11 @@ class Supervisor:
         return self.is_asleep and not self.is_known
 
     @property
+    def is_unfit(self) -> bool:
+        """Whether it was refused when it loaded, because a hook does not fit its extension point."""
+        return self.life.state is State.FAILED and bool(self.causes) and self.causes[-1].kind == "contract"
+
+    @property
     def is_up(self) -> bool:
         """Whether it serves and can be relied on: not on probation after a crash."""
         return self.life.state in SERVING and self.life.probation_until is None
