@@ -20,6 +20,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from host.config.load import Layers
 from host.config.shown import Shown
+from host.contracts.document import PluginContract, PointContract
 from host.errors import HostMisuse
 from host.host import Host
 from host.observability.events import HostEvent
@@ -322,6 +323,10 @@ class BlockingHost:
     def metrics(self) -> str:
         """See `Host.metrics`."""
         return self._do(partial(_at_once, self._host.metrics))
+
+    def contract(self, name: str) -> PluginContract | PointContract:
+        """See `Host.contract`."""
+        return self._do(partial(_at_once, self._host.contract, name))
 
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
         """See `Host.on_event`. `subscriber` is called on the host's thread, and cannot call the host."""

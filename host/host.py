@@ -27,6 +27,7 @@ from host.config.places import user_places
 from host.config.sections import Sections
 from host.config.shown import Shown, shown
 from host.config.words import parse_key
+from host.contracts.document import PluginContract, PointContract
 from host.engine import Engine, Given
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem
@@ -44,7 +45,7 @@ from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
 from host.supervision.plan import Plan
-from host.supervision.report import explain
+from host.supervision.report import contract_of, explain
 from host.supervision.states import SERVING, State
 from host.supervision.tree import SupervisorTree
 from protocol.lifecycle import MethodInfo
@@ -431,6 +432,14 @@ class Host:
         if self._router is None:  # it is being left
             raise self._misuse()
         return self._entered.hooks
+
+    def contract(self, name: str) -> PluginContract | PointContract:
+        """What a plugin, or else an extension point, of that name promises. Raises PluginNotFound."""
+        found = self._tree.roster.plugins.get(name)
+        if found is None:
+            point = self.hooks.contract(name)
+            return point if point is not None else contract_of(self._tree.roster.named(name))
+        return contract_of(found)
 
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
         """Calls `subscriber` with everything that happens; returns the function that ends it.

@@ -29,8 +29,15 @@ class Difference(msgspec.Struct, frozen=True):
     sent: str
     taken: str
 
+    @property
+    def how(self) -> Literal["missing", "extra", "other"]:
+        """A key that is not sent, or not always; one that is not taken; or a value that is another one."""
+        if self.taken == "required":
+            return "missing"
+        return "extra" if self.sent == "sent" else "other"
+
     def __str__(self) -> str:
-        if self.taken == "required" or self.sent == "sent":
+        if self.how != "other":
             return f"{self.path}: {self.sent}, and {self.taken}"
         return f"{self.path}: sent {self.sent}, taken {self.taken}"
 

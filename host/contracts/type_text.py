@@ -83,6 +83,9 @@ def _object(schema: Any, root: Any, depth: int) -> str:
     values = schema.get("additionalProperties")
     if "properties" not in schema and isinstance(values, dict):
         return f"dict[str, {_text(values, root, depth - 1)}]"
+    if "properties" in schema:
+        parts = [f"{key}: {_text(each, root, depth - 1)}" for key, each in schema["properties"].items()]
+        return "{" + ", ".join(parts) + "}"
     return "object"
 
 

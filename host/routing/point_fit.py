@@ -11,17 +11,33 @@ from collections.abc import Iterator
 from typing import Any
 
 from host.contracts.bounds import Difference
+from host.contracts.document import PointContract
 from host.contracts.fit import differences
 from host.routing.extension_points import Point, answer_type, is_version
 from protocol.contract import schema_of
 from protocol.lifecycle import HookInfo
 
-__all__ = ["unfit"]
+__all__ = ["point_contract", "unfit"]
 
 
 def unfit(point: Point, hook: HookInfo) -> list[str]:
     """Everything that keeps it from being one; [] if nothing does. Never raises."""
     return [*_of_version(point.declared.version, hook.version), *_of_schemas(point, hook.schema)]
+
+
+def point_contract(point: Point, implementations: list[str]) -> PointContract:
+    """What plugins may rely on at the point, to be shown and compared."""
+    declared = point.declared
+    typed = declared.type is not None and declared.mode != "broadcast"
+    return PointContract(
+        name=declared.name,
+        version=declared.version,
+        declared=point.is_declared,
+        mode=declared.mode,
+        params=declared.params,
+        answer=schema_of(answer_type(declared.mode, declared.type)) if typed else None,
+        implementations=implementations,
+    )
 
 
 def _of_version(offered: str, written_for: Any) -> Iterator[str]:
