@@ -335,7 +335,7 @@ class BlockingHost:
     # -- inside ------------------------------------------------------------------------------------
 
     async def _proxied(self, plugin: str, api: Any, timeout: float | EllipsisType | None) -> Proxied:
-        return self._host.proxied(plugin, api, timeout, is_async=False)
+        return self._host._proxied(plugin, api, timeout, is_async=False)
 
     def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Has `work` done on the loop, and waits for it."""

@@ -199,23 +199,8 @@ class Host:
             PluginNotFound; HostMisuse: `api` is no such Protocol. ContractError: the plugin does not provide
             it, with every difference. Of a plugin that has never run, the first call says so.
         """
-        proxied = self.proxied(plugin, api, timeout, is_async=True)
+        proxied = self._proxied(plugin, api, timeout, is_async=True)
         return object_of(proxied, partial(async_method, proxied))  # type: ignore[no-any-return]
-
-    def proxied(
-        self, plugin: str, api: Any, timeout: float | EllipsisType | None, *, is_async: bool
-    ) -> Proxied:
-        """What is behind a `proxy`, for those who make another kind of it."""
-        roster = self._tree.roster
-        roster.named(plugin)
-
-        def look() -> tuple[object, Sequence[MethodInfo]] | None:
-            found = roster.plugins.get(plugin)
-            if found is None or not found.is_known:
-                return None
-            return found.offer.contract, found.offer.provides.methods
-
-        return Proxied(plugin, api, self.call_raw, look, timeout, is_async=is_async)
 
     async def hook(
         self,
@@ -449,6 +434,21 @@ class Host:
         return self._bus.subscribe(subscriber)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _proxied(
+        self, plugin: str, api: Any, timeout: float | EllipsisType | None, *, is_async: bool
+    ) -> Proxied:
+        """What is behind a `proxy`, for those who make another kind of it."""
+        roster = self._tree.roster
+        roster.named(plugin)
+
+        def look() -> tuple[object, Sequence[MethodInfo]] | None:
+            found = roster.plugins.get(plugin)
+            if found is None or not found.is_known:
+                return None
+            return found.offer.contract, found.offer.provides.methods
+
+        return Proxied(plugin, api, self.call_raw, look, timeout, is_async=is_async)
 
     @property
     def _entered(self) -> Engine:

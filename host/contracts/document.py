@@ -31,6 +31,8 @@ class HookContract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PluginContract(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="plugin"):
+    """What a plugin promises: its methods, its hooks and its settings."""
+
     schema: int = 1
     name: str
     version: str = ""
@@ -44,6 +46,8 @@ class PluginContract(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
 
 
 class PointContract(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="point"):
+    """What an extension point hands over, and what an answer is."""
+
     schema: int = 1
     name: str
     version: str

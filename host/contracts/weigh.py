@@ -21,13 +21,15 @@ MAX_WEIGHT = 256
 MAX_DEPTH = 128
 """Of a value: no frame has a deeper one."""
 
-_ELSEWHERE = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor")
-_SAME_PLACE = ("$ref", "not", "if", "then", "else", "allOf", "anyOf", "oneOf", "dependentSchemas")
-_KEYS_BELOW = ("properties", "patternProperties")
-_BELOW = (
-    *("additionalProperties", "unevaluatedProperties", "propertyNames"),
-    *("items", "unevaluatedItems", "contains"),
+_NOT_HELD = {
+    **dict.fromkeys(("$id", "$anchor", "$dynamicRef", "$dynamicAnchor"), "is not followed"),
+    **dict.fromkeys(("unevaluatedProperties", "unevaluatedItems"), "looks at everything once more"),
+}
+_SAME_PLACE = (
+    *("$ref", "not", "if", "then", "else", "dependentSchemas", "dependencies"),
+    *("allOf", "anyOf", "oneOf"),
 )
+_BELOW = ("additionalProperties", "propertyNames", "items", "additionalItems", "contains")
 _LISTS = ("enum", "required")
 
 
@@ -117,14 +119,15 @@ class _Graph:
         return known
 
     def _look_into(self, schema: dict[str, Any], node: _Node) -> None:
-        for key in _ELSEWHERE:
+        for key, reason in _NOT_HELD.items():
             if key in schema:
-                raise NotHeld(f"`{key}` is not followed")
+                raise NotHeld(f"`{key}` {reason}")
         node.own += sum(len(schema[key]) for key in _LISTS if isinstance(schema.get(key), list)) // 16
         node.same = [self._node(inner) for inner in self._same_place(schema)]
         node.below = [
-            *([self._node(inner) for inner in _values(schema.get(key))] for key in _KEYS_BELOW),
+            [self._node(inner) for inner in _values(schema.get("properties"))],
             [self._node(inner) for inner in _listed(schema.get("prefixItems"))],
+            *([self._node(inner)] for inner in _values(schema.get("patternProperties"))),
             *([self._node(schema[key])] for key in _BELOW if key in schema),
         ]
 
@@ -133,8 +136,8 @@ class _Graph:
             value = schema.get(key)
             if key == "$ref" and key in schema:
                 yield definition(self._schema, value)
-            elif key == "dependentSchemas":
-                yield from _values(value)
+            elif key in ("dependentSchemas", "dependencies"):  # the older one may name properties instead
+                yield from (each for each in _values(value) if not isinstance(each, list))
             elif key in schema:
                 yield from value if isinstance(value, list) else [value]
 

@@ -36,6 +36,8 @@ HOSTILE: dict[str, Any] = {
     "elsewhere": {"$ref": "https://example.org/x"},
     "a file": {"$ref": "file:///etc/passwd"},
     "a base elsewhere": {"$id": "https://example.org/x", "type": "object"},
+    "patterns that all fit": {"patternProperties": {f"a{{0,{n}}}": {"allOf": [{}] * 20} for n in range(20)}},
+    "what is left over": {"unevaluatedProperties": False},
     "nowhere": {"$ref": "#/$defs/x"},
     "a dynamic reference": {"$dynamicRef": "#x"},
     "large": {"description": "x" * 300_000},
