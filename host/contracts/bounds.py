@@ -83,9 +83,12 @@ def _reaches_over(sent: tuple[float, bool], taken: tuple[float, bool], least: bo
 
 
 def _end(schema: Any, *, least: bool) -> tuple[float, bool] | None:
-    """The narrowest end of a range, and whether it is outside of it."""
+    """The narrowest end of a range, and whether it is outside of it: of whole numbers, never."""
     key, exclusive = ("minimum", "exclusiveMinimum") if least else ("maximum", "exclusiveMaximum")
     ends = [(schema[name], name == exclusive) for name in (key, exclusive) if name in schema]
+    if schema.get("type") == "integer":
+        step = 1 if least else -1
+        ends = [(end + step, False) if out and float(end).is_integer() else (end, out) for end, out in ends]
     if not ends:
         return None
     return max(ends) if least else min(ends, key=lambda end: (end[0], not end[1]))

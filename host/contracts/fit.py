@@ -23,6 +23,10 @@ MAX_STEPS = 5000
 MAX_DIFFERENCES = 50
 MAX_DEPTH = 60
 MAX_LITERALS = 200
+MAX_KEYS = 200
+LONGEST_KEY = 100
+COMPILING = 20
+"""Steps that it counts as, to hold one value against a schema."""
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _ABOUT = {
@@ -167,6 +171,9 @@ class _Comparison:
         """One value that is sent, against whatever is taken."""
         from host.contracts.checker import checker
 
+        self._steps += COMPILING
+        if set(takes) - _ABOUT == {"enum"} and any(_same(value, each) for each in _list(takes["enum"])):
+            return
         root = _mapping(self._roots[1])
         definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
         if not checker({**takes, **definitions}).fits(value):
@@ -184,7 +191,7 @@ class _Comparison:
             if key in taken:
                 yield from self.walk(schema, taken[key], f"{path}.{key}", depth + 1)
             elif others is False:
-                close = nearest(key, taken)
+                close = nearest(key, list(taken)[:MAX_KEYS]) if len(key) <= LONGEST_KEY else None
                 hint = f"; did you mean `{close}`?" if close else ""
                 yield Difference(f"{path}.{key}", "breaks", "sent", f"no such key{hint}")
             else:

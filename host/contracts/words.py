@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,11 +13,14 @@ from protocol.contract import Problem, nearest
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
 
-__all__ = ["problems", "type_word"]
+__all__ = ["MAX_PROBLEMS", "UNKNOWN", "problems", "type_word"]
 
 LONGEST_PATTERN = 60
 MAX_PROBLEMS = 50
-_UNKNOWN = "unknown key"
+MAX_HINTS = 10
+MAX_KEYS = 200
+LONGEST_KEY = 100
+UNKNOWN = "unknown key"
 
 _WORDS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 
@@ -32,25 +36,33 @@ def problems(errors: Iterable[ValidationError], schema: Any) -> list[Problem]:
     known = list(known) if isinstance(known, Mapping) else []
     found: list[Problem] = []
     for error in errors:
-        found += _said(error, known)
+        found += islice(_said(error), MAX_PROBLEMS - len(found))
         if len(found) >= MAX_PROBLEMS:
             break
 
     def place(problem: Problem) -> tuple[bool, int]:
         first = problem.path[0] if problem.path else ""
-        return problem.reason != _UNKNOWN, known.index(first) if first in known else len(known)
+        return problem.reason != UNKNOWN, known.index(first) if first in known else len(known)
 
-    return sorted(found[:MAX_PROBLEMS], key=place)
+    found.sort(key=place)
+    return [*(_hinted(problem, known) for problem in found[:MAX_HINTS]), *found[MAX_HINTS:]]
 
 
-def _said(error: ValidationError, known: list[str]) -> Iterator[Problem]:
+def _hinted(problem: Problem, known: list[str]) -> Problem:
+    """With the key that was probably meant, which takes time to find."""
+    if problem.reason != UNKNOWN or len(problem.path) != 1 or len(problem.path[0]) > LONGEST_KEY:
+        return problem
+    return msgspec.structs.replace(problem, nearest=nearest(problem.path[0], known[:MAX_KEYS]))
+
+
+def _said(error: ValidationError) -> Iterator[Problem]:
     path = tuple(part if isinstance(part, str) else f"[{part}]" for part in error.instance_path)
     kind = error.kind
     about = kind.as_dict()
     match kind.name:
         case "additionalProperties" | "unevaluatedProperties":
             for key in about.get("unexpected", []):
-                yield Problem((*path, key), _UNKNOWN, None if path else nearest(key, known))
+                yield Problem((*path, key), UNKNOWN)
         case "required":
             yield Problem((*path, str(about.get("property"))), "required, and missing")
         case "anyOf" | "oneOf" if about.get("context"):
@@ -70,7 +82,7 @@ def _of_a_union(error: ValidationError, path: tuple[str, ...]) -> Iterator[Probl
     ]
     if len(meant) == 1:
         for inner in meant[0]:
-            yield from _said(inner, [])
+            yield from _said(inner)
     elif meant:
         yield Problem(path, f"fits none of {len(branches)} kinds")
     else:

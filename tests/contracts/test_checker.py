@@ -143,6 +143,47 @@ def test_of_very_many_problems_some_are_told() -> None:
     assert len(checker({"items": {"type": "string"}}).problems(list(range(10_000)))) == 50
 
 
+class Row(msgspec.Struct, forbid_unknown_fields=True):
+    key: str
+    cells: list[int] | None
+    more: dict[str, int] = {}
+
+
+ROWS: list[dict[str, Any]] = [{"key": "k", "cells": [number] * 10} for number in range(20_000)]
+NUMBERS = list(range(20_000))
+MANY = {f"k{number}": number for number in range(20_000)}
+
+
+@pytest.mark.parametrize(
+    ("at", "row", "problem"),
+    [
+        (19_999, {"key": 1, "cells": []}, "$[19999].key: expected `str`, got `int`"),
+        (
+            0,
+            {"key": "k", "cells": [*NUMBERS, "x"]},
+            "$[0].cells[20000]: expected `int`, got `str`",
+        ),
+        (7, {"key": "k", "cells": None, "more": MANY | {"z": "x"}}, "$[7].more.z: expected `int`, got `str`"),
+        (7, {"cells": None, "more": MANY}, "$[7].key: required, and missing"),
+        (7, {"key": "k", "cells": None, "more": list(MANY)}, "$[7].more: expected `object`, got `array`"),
+        (7, {"key": "k", "cells": MANY}, "$[7].cells: does not fit, and is too large to say where"),
+    ],
+)
+def test_in_a_large_value_the_place_is_found(at: int, row: dict[str, Any], problem: str) -> None:
+    rows = [*ROWS[:at], row, *ROWS[at + 1 :]]
+    assert [str(each) for each in checker(schema_of(list[Row])).problems(rows)] == [problem]
+
+
+def test_of_a_million_wrong_items_the_first_are_told_at_once() -> None:
+    started = time.process_time()
+    check = checker({"items": {"type": "string"}})
+    assert len(check.problems(list(range(1_000_000)))) == 50
+    closed = checker({"properties": {f"key{n}": {} for n in range(400)}, "additionalProperties": False})
+    assert len(closed.problems(MANY)) == 50
+    assert len(closed.problems(dict(list(MANY.items())[:500]))) == 50
+    assert time.process_time() - started < 5
+
+
 def held(params: Any = None, result: Any = None) -> Held:
     said = MethodInfo(
         name="m",

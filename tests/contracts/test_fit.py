@@ -66,6 +66,7 @@ FITS = [
     *((Literal["a", 1], str | int), (list[int], list[float]), (tuple[int, str], list[int | str])),
     *((dict[str, int], dict[str, float]), (int, Any), (bytes, str), (Doc, dict[str, str | int])),
     (Annotated[int, Meta(ge=3)], Annotated[int, Meta(ge=1)]),
+    (Annotated[int, Meta(gt=2, lt=9)], Annotated[int, Meta(ge=3, le=8)]),
 ]
 BREAKS = [
     *((float, int, "$"), (str | None, str, "$"), (Nullable, Doc, "$.size"), (Named, Longer, "$.language")),

@@ -192,7 +192,24 @@ from __future__ import annotations
 
 from typing import Protocol, assert_type
 
-from host import BlockingHost, Host
+from host import BlockingHost, ExtensionPoint, Host, PluginContract, PointContract
+from plugin_sdk import Plugin
+
+plugin = Plugin()
+
+
+@plugin.method(idempotent=True)
+def greet(name: str, excited: bool = False) -> str:
+    return name
+
+
+@plugin.hook("text.mark", version="1.0")
+def mark(text: str) -> str:
+    return text
+
+
+assert_type(greet("Ada"), str)
+point = ExtensionPoint("text.mark", mode="pipeline", type=str, version="1.2")
 
 
 class HelloApi(Protocol):
@@ -207,6 +224,7 @@ async def use(host: Host) -> int:
     hello = host.proxy("hello", HelloApi, timeout=1)
     assert_type(hello, HelloApi)
     assert_type(await hello.greet(name="Ada"), str)
+    assert_type(host.contract("hello"), PluginContract | PointContract)
     return len(await hello.greet(name="Ada", excited=True))
 
 
