@@ -31,7 +31,7 @@ COMPILING = 20
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _ABOUT = {
     *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "secret"),
-    *("discriminator", "$comment", "$defs", "$schema", "definitions", "contentMediaType"),
+    *("discriminator", "$comment", "$defs", "$schema", "$id", "definitions", "contentMediaType"),
 }
 """Keywords that no value depends on."""
 _KNOWN = {

@@ -120,7 +120,7 @@ class _Graph:
 
     def _look_into(self, schema: dict[str, Any], node: _Node) -> None:
         for key, reason in _NOT_HELD.items():
-            if key in schema:
+            if key in schema and not (key == "$id" and schema is self._schema):  # it may have a name
                 raise NotHeld(f"`{key}` {reason}")
         node.own += sum(len(schema[key]) for key in _LISTS if isinstance(schema.get(key), list)) // 16
         node.same = [self._node(inner) for inner in self._same_place(schema)]

@@ -19,6 +19,7 @@ import msgspec
 
 from host.config.model import HookMode, OnError, PointTable
 from host.config.problems import FileProblem, dotted
+from host.contracts.checker import NotHeld, checker
 from host.errors import HostMisuse
 from protocol.contract import Problem, schema_of
 from protocol.methods import is_own_name
@@ -162,26 +163,13 @@ def is_version(text: Any) -> bool:
 
 
 def _check(schema: dict[str, Any]) -> Check:
-    """Raises HostMisuse for a schema that is none. What it refers to has to be inside it."""
-    import jsonschema_rs  # most hosts have no schema of this kind
-
+    """Raises HostMisuse for a schema that nothing can be held against."""
     try:
-        validator = jsonschema_rs.Draft202012Validator(schema, offline=True)
-    except ValueError as error:
-        reason = str(error).split("\n", 1)[0]
-        wrong = f"params is no JSON Schema: {reason}"
+        held = checker(schema)
+    except NotHeld as problem:
+        wrong = f"params is no JSON Schema that can be held: {problem}"
         raise HostMisuse(wrong, hint="mend the schema", data=[wrong]) from None
-
-    def check(value: Any) -> list[Problem]:
-        return [
-            Problem(
-                tuple(part if isinstance(part, str) else f"[{part}]" for part in error.instance_path),
-                error.message,
-            )
-            for error in validator.iter_errors(value)
-        ]
-
-    return check
+    return lambda value: [] if held.fits(value) else held.problems(value)
 
 
 def _mistakes(point: ExtensionPoint) -> Sequence[str]:

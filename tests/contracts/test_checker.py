@@ -35,7 +35,7 @@ HOSTILE: dict[str, Any] = {
     "itself, by way of another": {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"not": REF}}},
     "elsewhere": {"$ref": "https://example.org/x"},
     "a file": {"$ref": "file:///etc/passwd"},
-    "a base elsewhere": {"$id": "https://example.org/x", "type": "object"},
+    "a base elsewhere": {"properties": {"a": {"$id": "https://example.org/x", "type": "object"}}},
     "patterns that all fit": {"patternProperties": {f"a{{0,{n}}}": {"allOf": [{}] * 20} for n in range(20)}},
     "what is left over": {"unevaluatedProperties": False},
     "nowhere": {"$ref": "#/$defs/x"},
@@ -141,6 +141,12 @@ def test_all_that_is_wrong_is_told_with_its_path(value: Any, problems: list[str]
 
 def test_of_very_many_problems_some_are_told() -> None:
     assert len(checker({"items": {"type": "string"}}).problems(list(range(10_000)))) == 50
+
+
+def test_a_schema_may_have_a_name() -> None:
+    named = {"$id": "https://example.org/x", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "null"}}}
+    assert checker(named).fits([None])
+    assert [str(problem) for problem in checker(named).problems([1])] == ["$[0]: expected `null`, got `int`"]
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True):
