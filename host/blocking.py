@@ -18,6 +18,8 @@ from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
+import msgspec
+
 from host.config.load import Layers
 from host.config.shown import Shown
 from host.contracts.document import PluginContract, PointContract

@@ -26,8 +26,13 @@ _KINDS = {"breaks": "red", "unclear": "yellow", "harmless": "green"}
 
 
 @click.group()
-def contract() -> None:
+@click.pass_context
+@json_option
+@socket_option
+def contract(ctx: click.Context, as_json: bool, socket: str) -> None:
     """What a plugin or an extension point promises, in types."""
+    assert ctx.invoked_subcommand is not None
+    ctx.default_map = {ctx.invoked_subcommand: {"as_json": as_json, "socket": socket}}
 
 
 @contract.command()
