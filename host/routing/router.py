@@ -11,9 +11,9 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import Raw
 
 from host import errors
+from host.contracts.held import ResultUnfit
 from host.observability.bus import Bus
 from host.observability.events import CallFailed, CallReplayed
 from host.observability.metrics import CallStats
@@ -52,8 +52,16 @@ class Router:
         self._careful = Careful(driver.now)
         self._patience = Patience(driver.now)
 
-    async def call(self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None) -> Raw:
-        """The raw result. Raises an `OutboardError` that names the plugin and the method.
+    async def call(
+        self,
+        plugin: str,
+        method: str,
+        params: Any,
+        timeout: float | EllipsisType | None,
+        *,
+        decode: bool = False,
+    ) -> Any:
+        """The raw result, or what it decodes to. Raises an `OutboardError` that names plugin and method.
 
         A `timeout` of `...` is the method's own, as its plugin announced it, or else 30 s.
         """
@@ -67,9 +75,16 @@ class Router:
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
             hint = "seconds, or None for no limit"
             raise errors.HostMisuse(f"{timeout!r} is no timeout", hint=hint, plugin=plugin, method=method)
-        return await self.ask(supervisor, method, params, timeout)
+        return await self.ask(supervisor, method, params, timeout, decode)
 
-    async def ask(self, supervisor: Supervisor, method: str, params: Any, timeout: float | None) -> Raw:
+    async def ask(
+        self,
+        supervisor: Supervisor,
+        method: str,
+        params: Any,
+        timeout: float | None,
+        decode: bool = False,
+    ) -> Any:
         """Like `call`, for those who know whom and may ask for anything: hooks too. `timeout` in seconds."""
         chain = chains.current.get()  # 30 ns, for nearly every call the empty default
         if chain:
@@ -85,6 +100,8 @@ class Router:
                 if stats is None:
                     stats = supervisor.stats.of(method)
                     stats.in_flight += 1
+                held = supervisor.offer.contract[method]  # of this very process
+                held.check_params(params)  # 0.3 us: before it is sent, and all that is wrong with it
                 meta = None
                 if link.tells_traces:
                     meta = Meta(traceparent=traceparent, tracestate=tracestate)
@@ -124,7 +141,11 @@ class Router:
                         raise
                     if not await self._patience.outlast(supervisor, link.generation, deadline):
                         raise
-        except (RpcError, Refused, Expired, Lost) as problem:
+            if decode:
+                result = held.decode_result(result)
+            else:
+                held.check_result(result)
+        except (RpcError, Refused, Expired, Lost, ResultUnfit) as problem:
             error = self._named(problem, supervisor, method, timeout)
             self._note_failure(error, supervisor, method, span)
             self._tell(error, supervisor, started_at, traceparent)
@@ -191,6 +212,9 @@ class Router:
         if life.state is State.QUARANTINED:
             kind = errors.PluginQuarantined
             hint = f"outboard logs {supervisor.name} shows why; outboard start {supervisor.name} tries again"
+        elif supervisor.is_unfit:
+            kind = errors.PluginUnfit
+            hint = f"outboard why {supervisor.name} shows every difference"
         elif life.state in (State.STOPPED, State.FAILED):
             hint = f"outboard start {supervisor.name}"
         return kind(
@@ -214,6 +238,8 @@ class Router:
         }
         if isinstance(problem, RpcError):
             return _remote(problem, where, [method.name for method in supervisor.offer.provides.methods])
+        if isinstance(problem, ResultUnfit):
+            return _result_unfit(problem, where)
         if isinstance(problem, Expired):
             hint = "give it more time with a longer timeout, or see what it does in its log"
             return errors.DeadlineExceeded(f"no answer within {timeout:g} s", hint=hint, **where)
@@ -281,6 +307,17 @@ def _not_callable(plugin: str, method: str) -> errors.MethodNotFound:
         hint="outboard status NAME lists a plugin's methods",
         plugin=plugin,
         method=method,
+    )
+
+
+def _result_unfit(problem: ResultUnfit, where: dict[str, Any]) -> errors.ContractError:
+    return errors.ContractError(
+        f"its result is not what it says that it returns: {problem}",
+        remote_code=ErrorCode.PLUGIN_ERROR,
+        remote_name=ErrorCode.PLUGIN_ERROR.name,
+        data=[each.as_data() for each in problem.problems],
+        hint=f"mend {where['plugin']}: the params were right; outboard contract show {where['plugin']}",
+        **(where | {"call_id": None}),
     )
 
 
