@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from host.blocking import BlockingHost
+    from host.contracts.document import PluginContract, PointContract
     from host.errors import (
         CallCancelled,
         CallCycle,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         PluginNotFound,
         PluginQuarantined,
         PluginUnavailable,
+        PluginUnfit,
         PoisonCall,
         RemoteError,
         StoreConflict,
@@ -94,6 +96,7 @@ __all__ = [
     "PermissionDenied",
     "Plan",
     "PluginBusy",
+    "PluginContract",
     "PluginCrashed",
     "PluginDisabled",
     "PluginExists",
@@ -103,7 +106,9 @@ __all__ = [
     "PluginQuarantined",
     "PluginStatus",
     "PluginUnavailable",
+    "PluginUnfit",
     "PluginsChanged",
+    "PointContract",
     "PoisonCall",
     "ProcessesLeaked",
     "ProcessesSwept",
@@ -146,6 +151,7 @@ _ELSEWHERE = {
         ),
         "host.observability.events",
     ),
+    **dict.fromkeys(("PluginContract", "PointContract"), "host.contracts.document"),
     **dict.fromkeys(("HostStatus", "PluginStatus", "Status", "Why"), "host.observability.snapshot"),
     "Stream": "host.routing.stream",
     "Published": "host.routing.listeners",

@@ -23,12 +23,14 @@ import msgspec
 
 from host.config.load import Layers
 from host.config.shown import Shown
+from host.contracts.document import PluginContract, PointContract
 from host.errors import HostMisuse
 from host.host import Host
 from host.observability.events import HostEvent
 from host.observability.openmetrics import Measures
 from host.observability.snapshot import Status, Why
 from host.process.link import OnProgress
+from host.proxy import Asked, Proxied, object_of
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.listeners import Published
@@ -237,9 +239,23 @@ class BlockingHost:
     ) -> Any:
         """See `Host.call`. `on_progress` is called on the host's thread, and cannot call the host."""
         given = named if params is None else params
-        return values.decode(
-            self._do(partial(self._host.call_raw, plugin, method, given, timeout, on_progress))
+        return self._do(
+            partial(self._host.call, plugin, method, timeout=timeout, params=given, on_progress=on_progress)
         )
+
+    def proxy(
+        self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
+    ) -> T:
+        """See `Host.proxy`; here the methods of `api` are plain `def`s."""
+        proxied = self._do(partial(self._proxied, plugin, api, timeout))
+
+        def method_of(asked: Asked) -> Callable[..., Any]:
+            def method(_: object, /, *arguments: Any, **named: Any) -> Any:
+                return self._do(partial(proxied.call, asked, asked.params_of(arguments, named)))
+
+            return method
+
+        return object_of(proxied, method_of)  # type: ignore[no-any-return]
 
     def stream(
         self,
@@ -380,11 +396,18 @@ class BlockingHost:
         """See `Host.metrics`."""
         return self._do(partial(_at_once, self._host.metrics))
 
+    def contract(self, name: str) -> PluginContract | PointContract:
+        """See `Host.contract`."""
+        return self._do(partial(_at_once, self._host.contract, name))
+
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
         """See `Host.on_event`. `subscriber` is called on the host's thread, and cannot call the host."""
         return self._host.on_event(subscriber)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    async def _proxied(self, plugin: str, api: Any, timeout: float | EllipsisType | None) -> Proxied:
+        return self._host._proxied(plugin, api, timeout, is_async=False)
 
     def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Has `work` done on the loop, and waits for it."""

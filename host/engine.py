@@ -101,6 +101,7 @@ class Engine:
             data_root=given.data_root,
             groups=groups,
             on_ask=lambda plugin, link, event: self._host_calls.hear(plugin, link, event),
+            unfit=lambda provides: self.hooks.unfit(provides),
         )
         tree = self.tree = SupervisorTree(
             told,

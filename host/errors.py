@@ -125,6 +125,12 @@ class PluginQuarantined(PluginUnavailable):
     code = "OB501"
 
 
+class PluginUnfit(PluginUnavailable):
+    """The plugin was refused when it loaded: a hook of it does not fit its extension point."""
+
+    code = "OB301"
+
+
 class PluginDisabled(OutboardError):
     """An operator, or the configuration, keeps the plugin from running."""
 
@@ -198,9 +204,10 @@ class MethodNotFound(RemoteError):
 
 
 class ContractError(RemoteError):
-    """The params do not fit the method, or an answer not its extension point.
+    """The params do not fit the method; or a result its method, an answer its extension point.
 
-    `data` lists every problem with its JSON path.
+    `data` lists every problem with its JSON path. `remote_name` says whose fault it is: INVALID_PARAMS
+    the caller's, PLUGIN_ERROR the plugin's.
     """
 
     code = "OB406"

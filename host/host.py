@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import Any, TypeVar, overload
@@ -26,12 +27,14 @@ from host.config.places import user_places
 from host.config.sections import Sections
 from host.config.shown import Shown, shown
 from host.config.words import parse_key
+from host.contracts.document import PluginContract, PointContract
 from host.engine import Engine, Given
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem
 from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import Status, Why
 from host.process.link import OnProgress
+from host.proxy import Proxied, async_method, object_of
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.hooks import Hooks
@@ -44,14 +47,14 @@ from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.operator import Operator
 from host.supervision.plan import Plan
-from host.supervision.report import explain
+from host.supervision.report import contract_of, explain
 from host.supervision.states import SERVING, State
 from host.supervision.tree import SupervisorTree
-from protocol import values
 from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class Host:
@@ -174,8 +177,17 @@ class Host:
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """
-        raw = await self.call_raw(plugin, method, named if params is None else params, timeout, on_progress)
-        return values.decode(raw)
+        router = self._router
+        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
+            raise self._misuse()
+        return await router.call(
+            plugin,
+            method,
+            named if params is None else params,
+            timeout,
+            decode=True,
+            on_progress=on_progress,
+        )
 
     async def call_raw(
         self,
@@ -187,9 +199,24 @@ class Host:
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
         router = self._router
-        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
+        if router is None or not self._driver.is_current():
             raise self._misuse()
-        return await router.call(plugin, method, params, timeout, on_progress)
+        return await router.call(plugin, method, params, timeout, on_progress=on_progress)  # type: ignore[no-any-return]
+
+    def proxy(
+        self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
+    ) -> T:
+        """The plugin as an object of the type `api`, a `typing.Protocol` of `async def` methods.
+
+        Each method calls the plugin's method of that name; arguments may be positional, defaults are the
+        Protocol's, a result is what its annotation says, structs too. `timeout` is each call's, as in `call`.
+
+        Raises:
+            PluginNotFound; HostMisuse: `api` is no such Protocol. ContractError: the plugin does not provide
+            it, with every difference. Of a plugin that has never run, the first call says so.
+        """
+        proxied = self._proxied(plugin, api, timeout, is_async=True)
+        return object_of(proxied, partial(async_method, proxied))  # type: ignore[no-any-return]
 
     def stream(
         self,
@@ -432,6 +459,14 @@ class Host:
             raise self._misuse()
         return self._entered.hooks
 
+    def contract(self, name: str) -> PluginContract | PointContract:
+        """What a plugin, or else an extension point, of that name promises. Raises PluginNotFound."""
+        found = self._tree.roster.plugins.get(name)
+        if found is None:
+            point = self.hooks.contract(name)
+            return point if point is not None else contract_of(self._tree.roster.named(name))
+        return contract_of(found)
+
     def on_event(self, subscriber: Callable[[HostEvent], None]) -> Callable[[], None]:
         """Calls `subscriber` with everything that happens; returns the function that ends it.
 
@@ -440,6 +475,21 @@ class Host:
         return self._bus.subscribe(subscriber)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _proxied(
+        self, plugin: str, api: Any, timeout: float | EllipsisType | None, *, is_async: bool
+    ) -> Proxied:
+        """What is behind a `proxy`, for those who make another kind of it."""
+        roster = self._tree.roster
+        roster.named(plugin)
+
+        def look() -> tuple[object, Sequence[MethodInfo]] | None:
+            found = roster.plugins.get(plugin)
+            if found is None or not found.is_known:
+                return None
+            return found.offer.contract, found.offer.provides.methods
+
+        return Proxied(plugin, api, self.call_raw, look, timeout, is_async=is_async)
 
     @property
     def _entered(self) -> Engine:

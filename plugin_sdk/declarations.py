@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
@@ -15,6 +16,8 @@ from protocol.lifecycle import EventInfo, HookInfo, MethodInfo, Provides
 from protocol.methods import is_own_name
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 
 
 class Declarations:
@@ -99,12 +102,15 @@ class Declarations:
         on_error: str | None = None,
         when: Mapping[str, Any] | None = None,
         idempotent: bool = False,
+        version: str | None = None,
     ) -> Callable[[F], F]:
         """Fills an extension point of the app.
 
         `before` and `after` name other plugins. `when` spares the plugin calls it would not act on:
         `when={"doc.mime": "application/pdf"}` asks it for those params only; see `protocol.filters`.
         `idempotent` says that being asked twice does no harm, as for a method.
+        `version` is the point's that this was written for, like "1.2": a host that offers another major
+        version, or an older minor one, does not take the plugin.
         """
 
         def register(function: F) -> F:
@@ -117,6 +123,8 @@ class Declarations:
                     read_filter(when)
                 except ValueError as problem:
                     raise AuthorMistake(f"`when` of the hook `{point}`: {problem}") from None
+            if version is not None and not _VERSION.fullmatch(version):
+                raise AuthorMistake(f"`version` of the hook `{point}` is {version!r}, and has to be like 1.0")
             about = MethodInfo(name=point, doc=(function.__doc__ or "").strip())
             handler = Handler(function, about, takes_some=True)
             info = HookInfo(
@@ -127,6 +135,7 @@ class Declarations:
                 on_error=on_error,
                 when=None if when is None else dict(when),
                 idempotent=idempotent,
+                version=version,
             )
             self.hooks[point] = (handler, info)
             return function

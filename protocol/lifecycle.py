@@ -101,7 +101,10 @@ class HookInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     when: Any = None
     """A filter on the params, as in `protocol.filters`. One that cannot be read counts as fitting."""
     idempotent: bool = False
+    version: str | None = None
+    """The `major.minor` of the point that it was written for; a host that offers less refuses the plugin."""
     schema: dict[str, Any] | None = None
+    """`{params, result}`, as of a method."""
 
 
 class EventInfo(msgspec.Struct, kw_only=True, omit_defaults=True):

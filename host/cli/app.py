@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "call": ("call", "Call a plugin's method."),
     "hook": ("hook", "Ask every plugin that implements an extension point."),
     "hooks": ("hook", "The extension points, and who is asked in what order, and why."),
+    "contract": ("contract", "What a plugin promises to its callers, and what a change of it breaks."),
     "metrics": ("metrics", "What is counted, as OpenMetrics text."),
     "logs": ("logs", "What plugins said, and what became of them."),
     "why": ("why", "Why a plugin is as it is, and what to do about it."),

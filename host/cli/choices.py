@@ -36,6 +36,15 @@ def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Comp
     return [_item(name["name"], name) for name in _names(ctx, incomplete, of="plugins")]
 
 
+def points(ctx: click.Context, param: click.Parameter, incomplete: str) -> Completions:
+    return [_item(name["name"], name) for name in _names(ctx, incomplete, of="points")]
+
+
+def contracts(ctx: click.Context, param: click.Parameter, incomplete: str) -> Completions:
+    """Of plugins and of points; for files, the shell's own completion has a key of its own."""
+    return [*plugins(ctx, param, incomplete), *points(ctx, param, incomplete)]
+
+
 def methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> Completions:
     plugin = ctx.params.get("plugin")
     return [_item(name["name"], name) for name in _names(ctx, incomplete, of="methods", plugin=plugin)]

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from host.cli.choices import points
 from host.cli.output import (
     COLOURS,
     json_option,
@@ -32,7 +33,7 @@ class _Outcome(msgspec.Struct):
 
 
 @click.command()
-@click.argument("point")
+@click.argument("point", shell_complete=points)
 @arguments_argument()
 @params_option
 @click.option("--timeout", type=float, help="Seconds for all of them, 0 for no limit.  [default: 30]")
@@ -93,7 +94,7 @@ def hooks(ctx: click.Context, as_json: bool, socket: str) -> None:
 
 
 @hooks.command()
-@click.argument("point")
+@click.argument("point", shell_complete=points)
 @json_option
 @socket_option
 def explain(point: str, as_json: bool, socket: str) -> None:

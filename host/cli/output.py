@@ -90,7 +90,7 @@ def harmless(value: Any) -> Any:
     if isinstance(value, list):
         return [harmless(each) for each in value]
     if isinstance(value, dict):
-        return {key: harmless(each) for key, each in value.items()}
+        return {escaped(key): harmless(each) for key, each in value.items()}
     return value
 
 

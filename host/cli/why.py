@@ -89,7 +89,7 @@ def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
         if len(cause["stack"]) > SHOWN_STACK:
             lines.append("      and more: --json has all of it")
     elif with_stderr and cause["stderr"]:
-        lines.append("    its last words:")
+        lines.append("    what does not fit:" if cause["kind"] == "contract" else "    its last words:")
         lines += [f"      {paint(line, 'bright_black')}" for line in cause["stderr"][-SHOWN_STDERR:]]
     return lines
 

@@ -91,6 +91,8 @@ class PointTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     default: Any = None
     params: dict[str, Any] | None = None
     """JSON Schema of the params."""
+    version: str | None = None
+    """`major.minor`, like "1.0"."""
 
 
 class WatchTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

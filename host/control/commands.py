@@ -13,7 +13,7 @@ import msgspec
 from host.control.arguments import typed_arguments
 from host.control.follow import Followers, Recent, Tell, tell_all
 from host.control.kept import Kept
-from host.control.names import Name, method_names, parameter_names, plugin_names
+from host.control.names import Name, method_names, parameter_names, plugin_names, point_names
 from host.control.tail import LogFile, Tail, tail
 from host.errors import OutboardError
 from host.host import Host
@@ -76,7 +76,7 @@ class Events(msgspec.Struct, kw_only=True):
 
 
 class Names(msgspec.Struct, kw_only=True):
-    of: Literal["plugins", "methods", "parameters"] = "plugins"
+    of: Literal["plugins", "points", "methods", "parameters"] = "plugins"
     plugin: str = ""
     method: str = ""
 
@@ -157,6 +157,7 @@ class Commands:
             "hook": (Hook, self.hook),
             "hooks": (Nothing, self.hooks),
             "hooks/explain": (Point, self.explain),
+            "contract": (Named, self.contract),
             "metrics": (Metrics, self.metrics),
             "start": (Named, lambda params: host.start(params.name)),
             "stop": (Named, lambda params: host.stop(params.name)),
@@ -214,6 +215,8 @@ class Commands:
     async def names(self, params: Names) -> list[Name]:
         if params.of == "plugins":
             return plugin_names(self._host.status())
+        if params.of == "points":
+            return point_names(self._host.hooks.names())
         methods = self._host.methods_of(params.plugin)
         return method_names(methods) if params.of == "methods" else parameter_names(methods, params.method)
 
@@ -267,6 +270,9 @@ class Commands:
     async def hooks(self, params: Nothing) -> Any:
         hooks = self._host.hooks
         return [hooks.explain(name) for name in hooks.names()]
+
+    async def contract(self, params: Named) -> Any:
+        return self._host.contract(params.name)
 
     async def explain(self, params: Point) -> Any:
         return self._host.hooks.explain(params.point)

@@ -29,6 +29,10 @@ def plugin_names(status: Status) -> list[Name]:
     return [Name(name=plugin.name, about=plugin.state) for plugin in status.plugins]
 
 
+def point_names(points: Sequence[str]) -> list[Name]:
+    return _plain(Name(name=point, about="extension point") for point in points)
+
+
 def method_names(methods: Sequence[MethodInfo]) -> list[Name]:
     return _plain(Name(name=method.name, about=_about(method.doc)) for method in methods)
 

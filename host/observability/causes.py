@@ -26,6 +26,7 @@ Kind = Literal[
     "blocked",
     "broken-wire",
     "refused",
+    "contract",
     "not-ready",
     "not-spawned",
     "asked",

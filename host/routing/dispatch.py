@@ -198,7 +198,8 @@ class Dispatch:
         if timeout_s <= 0:
             hint = "give the dispatch a longer timeout, or each implementation a shorter one"
             raise errors.DeadlineExceeded("the time was over before it was asked", hint=hint, **where)
-        raw = await self._router.ask(implementation.supervisor, self._method, self._encoded(), timeout_s)
+        asked = implementation.supervisor
+        raw: Raw = await self._router.ask(asked, self._method, self._encoded(), timeout_s)
         return values.as_json(raw)  # the params of a pipeline's next are made of it
 
     def _take(self, implementation: Implementation, result: HookResult) -> None:
@@ -226,8 +227,14 @@ class Dispatch:
             problems = problems_of(msgspec.json.decode(raw), self._point.declared.type)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             problems = [Problem((), str(problem))]
-        error = _contract_error("its answer does not fit", problems, plugin=plugin, method=self._method)
-        error.hint = f"mend {plugin}: `{self._point.name}` says what an answer is"
+        error = _contract_error(
+            "its answer does not fit",
+            problems,
+            ErrorCode.PLUGIN_ERROR,
+            hint=f"mend {plugin}: `{self._point.name}` says what an answer is",
+            plugin=plugin,
+            method=self._method,
+        )
         self._bus.emit(
             CallFailed(
                 plugin=plugin,
@@ -276,16 +283,20 @@ class Dispatch:
 
     def _insist(self, problems: list[Problem]) -> None:
         if problems:
-            raise _contract_error("the params do not fit", problems, method=self._method)
+            code = ErrorCode.INVALID_PARAMS
+            raise _contract_error(
+                "the params do not fit", problems, code, hint="fix the params", method=self._method
+            )
 
 
-def _contract_error(what: str, problems: list[Problem], **where: Any) -> errors.ContractError:
+def _contract_error(
+    what: str, problems: list[Problem], code: ErrorCode, **where: Any
+) -> errors.ContractError:
     return errors.ContractError(
         f"{what}: {'; '.join(map(str, problems))}",
-        remote_code=ErrorCode.INVALID_PARAMS,
-        remote_name=ErrorCode.INVALID_PARAMS.name,
+        remote_code=code,
+        remote_name=code.name,
         data=[problem.as_data() for problem in problems],
-        hint="fix the params",
         **where,
     )
 

@@ -36,6 +36,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     on_error: str
     timeout_s: float
+    version: str
     default: Any
     origins: dict[str, str]
     """Where each of the values comes from."""
@@ -61,6 +62,7 @@ def explanation(lineup: Lineup) -> Explanation:
         mode=declared.mode,
         on_error=declared.on_error,
         timeout_s=declared.timeout_s,
+        version=declared.version,
         default=declared.default,
         origins={key: lineup.point.origins[key] for key in ("mode", "on_error", "timeout_s", "default")},
         implementations=[

@@ -10,6 +10,7 @@ Who decides what about a failure: the point, for all its implementations. An imp
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Optional, cast, get_args
@@ -18,15 +19,17 @@ import msgspec
 
 from host.config.model import HookMode, OnError, PointTable
 from host.config.problems import FileProblem, dotted
+from host.contracts.checker import NotHeld, checker
 from host.errors import HostMisuse
 from protocol.contract import Problem, schema_of
 from protocol.methods import is_own_name
 
-__all__ = ["CODE", "ExtensionPoint", "Point", "settled", "undeclared"]
+__all__ = ["CODE", "ExtensionPoint", "Point", "answer_type", "is_version", "settled", "undeclared"]
 
 LONGEST_TIMEOUT_S = 86400.0
 CODE = "the application"
 BUILT_IN = "built in"
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 OPERATOR_SAYS: dict[str, str] = {"on_error": "on_error", "timeout": "timeout_s", "default": "default"}
 """What a table may say of an app's own point; `mode` and `params` are the app's."""
 
@@ -44,6 +47,7 @@ class ExtensionPoint:
     `on_error`: what an implementation that fails costs: `fail` the whole dispatch, `skip` its own
     answer, `default` makes `default` its answer.
     `timeout_s`: for each implementation, in seconds. `params`: JSON Schema of the params.
+    `version`: `major.minor` of all this. A hook that does not fit it keeps its plugin from loading.
     """
 
     name: str
@@ -55,6 +59,7 @@ class ExtensionPoint:
     default: Any = None
     timeout_s: float = 5.0
     params: dict[str, Any] | None = None
+    version: str = "1.0"
 
     def __post_init__(self) -> None:
         wrong = list(_mistakes(self))
@@ -142,39 +147,29 @@ def _overlaid(below: Point, said: Mapping[str, Any], file: str) -> Point:
 
 
 def _point(declared: ExtensionPoint, origins: dict[str, str], **more: bool) -> Point:
-    decoder = msgspec.json.Decoder(_answer_type(declared))
+    is_free = declared.type is None or declared.mode == "broadcast"  # whose answers nobody looks at
+    decoder = msgspec.json.Decoder(Any if is_free else answer_type(declared.mode, declared.type))
     check = None if declared.params is None else _check(declared.params)
     return Point(declared=declared, origins=origins, decoder=decoder, check=check, **more)
 
 
-def _answer_type(declared: ExtensionPoint) -> Any:
-    if declared.type is None or declared.mode == "broadcast":  # whose answers nobody looks at
-        return Any
-    may_pass = declared.mode in ("first", "pipeline")  # where null is no answer, and so fits
-    return Optional[declared.type] if may_pass else declared.type  # noqa: UP045 (a type made of any other)
+def answer_type(mode: HookMode, type_: Any) -> Any:
+    """What an implementation may answer: where another one may answer instead, null too."""
+    return Optional[type_] if mode in ("first", "pipeline") else type_  # noqa: UP045 (of any type)
+
+
+def is_version(text: Any) -> bool:
+    return isinstance(text, str) and _VERSION.fullmatch(text) is not None
 
 
 def _check(schema: dict[str, Any]) -> Check:
-    """Raises HostMisuse for a schema that is none. What it refers to has to be inside it."""
-    import jsonschema_rs  # most hosts have no schema of this kind
-
+    """Raises HostMisuse for a schema that nothing can be held against."""
     try:
-        validator = jsonschema_rs.Draft202012Validator(schema, offline=True)
-    except ValueError as error:
-        reason = str(error).split("\n", 1)[0]
-        wrong = f"params is no JSON Schema: {reason}"
+        held = checker(schema)
+    except NotHeld as problem:
+        wrong = f"params is no JSON Schema that can be held: {problem}"
         raise HostMisuse(wrong, hint="mend the schema", data=[wrong]) from None
-
-    def check(value: Any) -> list[Problem]:
-        return [
-            Problem(
-                tuple(part if isinstance(part, str) else f"[{part}]" for part in error.instance_path),
-                error.message,
-            )
-            for error in validator.iter_errors(value)
-        ]
-
-    return check
+    return lambda value: [] if held.fits(value) else held.problems(value)
 
 
 def _mistakes(point: ExtensionPoint) -> Sequence[str]:
@@ -183,6 +178,8 @@ def _mistakes(point: ExtensionPoint) -> Sequence[str]:
         wrong.append('a name is like "document.extract": lower case letters, digits and _, joined by dots')
     if point.mode not in get_args(HookMode):
         wrong.append(f"mode must be one of {', '.join(get_args(HookMode))}")
+    if not is_version(point.version):
+        wrong.append('a version is like "1.0"')
     if point.on_error not in get_args(OnError) or not set(point.on_error_allowed) <= set(get_args(OnError)):
         wrong.append(f"on_error must be one of {', '.join(get_args(OnError))}")
     timeout_s = point.timeout_s

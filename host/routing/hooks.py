@@ -13,16 +13,19 @@ from typing import Any
 import anyio
 
 from host import errors
+from host.contracts.document import PointContract
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.process.driver import Driver
 from host.routing.dispatch import Dispatch, HookOutcome
 from host.routing.explain import Explanation, explanation
 from host.routing.extension_points import Point, undeclared
-from host.routing.lineup import Lineup, circular, hooks_of, make_lineup
+from host.routing.lineup import MAX_HOOKS, Lineup, circular, hooks_of, make_lineup
+from host.routing.point_fit import point_contract, unfit
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
 from host.supervision.supervisor import Supervisor
 from protocol.contract import nearest
+from protocol.lifecycle import Provides
 from protocol.methods import is_own_name
 
 __all__ = ["Hooks"]
@@ -92,6 +95,22 @@ class Hooks:
         schemas = (each.info.schema for each in lineup.implementations)
         found = next((schema.get("params") for schema in schemas if schema is not None), None)
         return found if isinstance(found, dict) else None
+
+    def contract(self, name: str) -> PointContract | None:
+        """What the point hands over and wants; None if there is no such point."""
+        if name not in self.names():
+            return None
+        lineup = self._lineup(name)
+        return point_contract(lineup.point, [each.plugin for each in lineup.implementations])
+
+    def unfit(self, provides: Provides) -> list[str]:
+        """Why a plugin that provides this cannot be one of those that are asked, line by line."""
+        return [
+            f"{hook.point}: {line}"
+            for hook in provides.hooks[:MAX_HOOKS]
+            if (point := self._points.get(hook.point)) is not None
+            for line in unfit(point, hook)
+        ]
 
     def forget(self) -> None:
         """Plugins have come or gone: what comes next looks again."""

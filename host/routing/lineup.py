@@ -20,6 +20,7 @@ from host.config.model import OnError
 from host.routing.admission import Verdict, admit
 from host.routing.extension_points import Point
 from host.routing.order import order
+from host.routing.point_fit import unfit
 from host.supervision.states import SERVING
 from host.supervision.supervisor import Supervisor
 from protocol.filters import Filter, read_filter
@@ -76,7 +77,9 @@ def make_lineup(point: Point, supervisors: Iterable[Supervisor]) -> Lineup:
     for supervisor in supervisors:
         name, absence = supervisor.name, _absence(supervisor)
         info = next((hook for hook in hooks_of(supervisor) if hook.point == point.name), None)
-        if info is not None and absence is None:
+        if info is not None and (misfit := _misfit(point, supervisor, info)):
+            left_out.append(LeftOut(name, misfit))
+        elif info is not None and absence is None:
             hooks[name], present[name] = info, supervisor
         elif info is not None:
             left_out.append(LeftOut(name, absence or ""))
@@ -139,6 +142,14 @@ def _implementation(
         filter=filter,
         refused=why if is_refused else None,
     )
+
+
+def _misfit(point: Point, supervisor: Supervisor, info: HookInfo) -> str | None:
+    """Of one that would be refused if it were started: known from an earlier host, whose point fitted."""
+    if supervisor.life.state in SERVING or not point.is_declared:
+        return None  # looked at when it was loaded
+    lines = unfit(point, info)
+    return f"its hook does not fit: {lines[0]}" if lines else None
 
 
 def _absence(supervisor: Supervisor) -> str | None:

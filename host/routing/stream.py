@@ -207,6 +207,8 @@ class Way:
                 self._is_counted = True
                 supervisor.stats.of(method).in_flight += 1
             router.check_is_stream(supervisor, link, method)
+            if not values.holds_bytes(self._params):
+                supervisor.offer.contract[method].check_params(self._params)
             router.careful.refuse(supervisor, method, self._params)
             traceparent, tracestate, _ = self._trace
             meta = router.meta_for(link, traceparent, tracestate, self._deadline, self._chain) or Meta()

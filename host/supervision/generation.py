@@ -20,6 +20,7 @@ from host.environments.outcome import Failure
 from host.observability.metrics import PluginStats
 from host.process.diagnose import not_spawned
 from host.process.fingerprint import Fingerprint, worked_on
+from host.process.handshake import HandshakeRefused
 from host.process.launchers import CannotLaunch, launch_spec
 from host.process.link import Link
 from host.process.tree import Swept
@@ -251,6 +252,16 @@ class Generation:
             self._post(self._last_word(environment_failed(failure)))
 
     def _be_introduced(self, result: InitializeResult) -> None:
+        """Raises HandshakeRefused."""
+        if lines := self._around.unfit(result.provides):
+            more = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
+            raise HandshakeRefused(
+                f"a hook does not fit its extension point: {lines[0]}{more}",
+                retry=False,
+                kind="contract",
+                fix=f"mend {self.name}, or install the version of it that was made for this host",
+                traceback=lines,
+            )
         self.provides = result.provides
         self.features = frozenset(result.features)
         self._slot.give_back()  # its own start code is its own time

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from host.contracts.held import Contract
 from protocol.lifecycle import Provides
 
 LONGEST_TIMEOUT_S = 86400.0
 
 
 class Offer:
-    def __init__(self, provides: Provides) -> None:
+    def __init__(self, provides: Provides, contract: Contract) -> None:
         self.provides = provides
+        self.contract = contract
+        """What its methods are held to."""
         self.idempotent = provides.idempotent
         """Methods that may be called twice, as they say."""
         self.streams = frozenset(info.name for info in provides.methods if info.stream)

@@ -88,7 +88,8 @@ def _insist_that_it_runs(supervisor: Supervisor) -> None:
     life = supervisor.life
     if life.state in SERVING:
         return
-    raise errors.PluginUnavailable(
+    kind = errors.PluginUnfit if supervisor.is_unfit else errors.PluginUnavailable
+    raise kind(
         f"it did not start: {life.reason}",
         state=life.state,
         reason=life.reason,

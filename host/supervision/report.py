@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from host.contracts.document import PluginContract, of_plugin
 from host.observability.causes import Cause
 from host.observability.snapshot import (
     Calls,
@@ -83,6 +84,13 @@ def report(supervisor: Supervisor, *, now: float, store: StoreStatus) -> PluginS
         stdout_noise_bytes=generation.voice.noise_bytes if generation is not None else 0,
         stderr_tail=_stderr(supervisor),
     )
+
+
+def contract_of(supervisor: Supervisor) -> PluginContract:
+    """What it promises, as it was the last time that it ran."""
+    plugin = supervisor.candidate.manifest.plugin
+    provides = supervisor.offer.provides if supervisor.is_known else None
+    return of_plugin(plugin.name, plugin.version, supervisor.life.state, provides)
 
 
 def explain(supervisor: Supervisor, *, now: float) -> Why:

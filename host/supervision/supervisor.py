@@ -16,6 +16,7 @@ import anyio.abc
 
 from host.config.effective import PluginPolicy
 from host.config.words import changed_keys
+from host.contracts.held import Contract
 from host.discovery.validate import Candidate
 from host.observability.bus import Bus
 from host.observability.causes import Cause
@@ -76,7 +77,7 @@ class Supervisor:
         self.life = life
         self.since_unix = time.time() - max(0.0, around.driver.now() - life.since)
         self.stats = PluginStats()
-        self.offer = Offer(Provides())
+        self.offer = Offer(Provides(), Contract())
         """Of the last generation that got as far as saying so, or of an earlier host's, of the same code."""
         self.is_known = False
         """Whether anybody knows what it provides."""
@@ -138,6 +139,11 @@ class Supervisor:
     @property
     def is_to_be_introduced(self) -> bool:
         return self.is_asleep and not self.is_known
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether it was refused when it loaded, because a hook does not fit its extension point."""
+        return self.life.state is State.FAILED and bool(self.causes) and self.causes[-1].kind == "contract"
 
     @property
     def is_up(self) -> bool:
@@ -339,9 +345,15 @@ class Supervisor:
             self.is_known = False
 
     def _learn(self, provides: Provides) -> None:
-        self.offer = Offer(provides)
+        contract = self.offer.contract
+        if provides.methods != self.offer.provides.methods:
+            contract = Contract(provides.methods, self._tell_problem)
+        self.offer = Offer(provides, contract)
         self.is_known = True
         self.stats.announce(self.offer.names)
+
+    def _tell_problem(self, text: str) -> None:
+        self.herald.tell_problem(self.candidate.file, text)
 
     def _take_log(self, source: str, level: str, message: str, record: LogRecord | None) -> None:
         pid = self.process.pid if self.process is not None else None

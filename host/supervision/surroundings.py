@@ -13,6 +13,7 @@ from host.process.deadlines import Deadlines
 from host.process.driver import Driver
 from host.process.link import Link
 from protocol.events import Event
+from protocol.lifecycle import Provides
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,5 +26,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     data_root: str
     on_ask: Callable[[str, Link, Event], None]
     """Gets what plugins ask of the host: see `host.routing.host_calls`."""
+    unfit: Callable[[Provides], list[str]]
+    """Why a plugin that provides this does not fit the extension points here, line by line."""
     groups: Groups | None = None
     """Control groups, where they have been delegated to this host."""

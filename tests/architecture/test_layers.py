@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = [
-    *("__init__", "__main__", "cli", "control", "blocking", "host", "engine", "routing", "supervision"),
-    *("environments", "store", "process", "discovery", "config", "observability", "errors"),
+    *("__init__", "__main__", "cli", "control", "blocking", "host", "engine", "proxy"),
+    *("routing", "supervision", "environments", "store", "process", "discovery", "config"),
+    *("contracts", "observability", "errors"),
 ]
 """Of the package `host`, from top to bottom."""
 PURE = {"time", "asyncio", "logging", "os", "threading", "anyio", "host", "plugin_sdk"}

@@ -51,9 +51,10 @@ async def test_every_command_of_the_table_takes_the_params_that_the_command_line
         *("status", "why", "events", "logs", "names", "call", "call/stream", "start", "stop", "restart"),
         *("release", "enable", "disable", "add", "remove", "reload"),
         *("hook", "hooks", "hooks/explain", "metrics", "config/set", "config/show", "config/schema"),
-        *("store/list", "store/get", "store/set", "store/delete"),
+        *("contract", "store/list", "store/get", "store/set", "store/delete"),
     }
     assert len((await ask(commands, "status", name=None)).plugins) == 1
+    assert (await ask(commands, "contract", name="echo")).methods[0].name == "echo"
     for verb in ("stop", "start", "restart"):
         assert await ask(commands, verb, name="echo") is None
     assert (await ask(commands, "logs", name="echo", lines=1))[0]["message"] == "running"

@@ -22,6 +22,9 @@ from typing import Literal
 def paint(colour: Literal["red", "green"], loud: bool = False, times: int = 1) -> None:
     "Paints it."
 
+@plugin.hook("choosy.point")
+def point() -> None: ...
+
 @plugin.method
 def peel() -> None: ...
 """
@@ -84,6 +87,9 @@ def bash(line: str, env: dict[str, str], tmp_path: Path) -> list[str]:
         ("outboard logs --level w", ["warning"]),
         ("outboard explain ob40", [f"OB4{n:02}" for n in range(1, 10)]),
         ("outboard completion f", ["fish"]),
+        ("outboard contract d", ["diff"]),
+        ("outboard contract show choo", ["choosy", "choosy.point"]),
+        ("outboard hook choosy.", ["choosy.point"]),
         ("outboard status --wa", ["--watch"]),
         ("outboard call nobody ", []),
     ],
