@@ -263,15 +263,15 @@ class Job:
 class Call(Job):
     """A method or a hook."""
 
-    __slots__ = ("_handler", "_params")
+    __slots__ = ("_params", "handler")
 
     def __init__(self, desk: Desk, request: Request, handler: Handler) -> None:
         super().__init__(desk, request, is_async=handler.is_async)
-        self._handler = handler
+        self.handler = handler
         self._params = request.params
 
     def work(self) -> Any:
-        handler = self._handler
+        handler = self.handler
         arguments = handler.arguments(self._params)
         if handler.context is not None:
             arguments[handler.context] = self.context
