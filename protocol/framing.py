@@ -81,7 +81,7 @@ class FrameReader:
     @property
     def inside_frame(self) -> bool:
         """Whether a frame has begun and is not complete."""
-        return self._missing > 0 or _OURS.match(self._kept) is not None
+        return self._missing > 0 or (bool(self._kept) and _OURS.match(self._kept) is not None)
 
     def receive(self, data: bytes) -> list[Piece]:
         """What `data` completes, in order: frame bodies, noise, and at most one final fault."""
@@ -99,12 +99,8 @@ class FrameReader:
                 # header as everybody sends it. Four times as fast.
                 if not self._kept and data.startswith(_START, position):
                     end = data.find(b"\r\n\r\n", position + 16, position + 30)
-                    digits = data[position + 16 : end] if end > 0 else b""
-                    if (
-                        digits.isdigit()
-                        and len(digits) <= 10
-                        and 0 < (length := int(digits)) <= self._max_frame
-                    ):
+                    digits = data[position + 16 : end] if end > 0 else b""  # ten at most
+                    if digits.isdigit() and 0 < (length := int(digits)) <= self._max_frame:
                         position = end + 4
                         self._noise_run = 0
                         if size - position >= length:

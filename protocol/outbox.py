@@ -25,6 +25,8 @@ class Lane(IntEnum):
     LOG = 5
 
 
+CONTROL, REPLY, REQUEST = Lane.CONTROL, Lane.REPLY, Lane.REQUEST
+"""By names that cost no look into the enum, which is 0.05 us."""
 _UNBOUNDED = (Lane.CONTROL, Lane.REPLY)
 _MAX_REPLIES = 1024
 

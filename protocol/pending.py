@@ -1,4 +1,4 @@
-"""Who waits for which reply: the tables of requests in flight, in both directions.
+"""Who waits for which reply: the table of our own requests in flight.
 
 Ids of calls that were given up stay taken until their late reply comes, so that a late reply can
 never settle somebody else's call. The shape is that of rust-analyzer's request queue.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.envelope import MAX_ID, MessageId
+from protocol.envelope import MAX_ID
 
 MAX_ABANDONED = 1024
 
@@ -96,29 +96,3 @@ class Outgoing:
         self.calls.clear()
         self.abandoned.clear()
         return calls
-
-
-class Incoming:
-    """The peer's requests, each of which is owed exactly one reply."""
-
-    def __init__(self) -> None:
-        self._methods: dict[MessageId, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._methods)
-
-    def __contains__(self, id: MessageId) -> bool:
-        return id in self._methods
-
-    def register(self, id: MessageId, method: str) -> None:
-        self._methods[id] = method
-
-    def method_of(self, id: MessageId) -> str | None:
-        return self._methods.get(id)
-
-    def complete(self, id: MessageId) -> str | None:
-        """The method that is being answered; None if `id` is owed nothing (any more)."""
-        return self._methods.pop(id, None)
-
-    def clear(self) -> None:
-        self._methods.clear()
