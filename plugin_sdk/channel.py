@@ -101,7 +101,7 @@ class Channel:
                 with self._lock:
                     self.session.outbox.clear()
             with self._lock:
-                data = self.session.outbox.take()
+                data = self.session.outbox.take() if self.session.outbox.bytes else b""
                 self._is_writing = bool(data)
 
     def _write_rest(self, view: memoryview) -> None:

@@ -78,6 +78,7 @@ class Session:
         self._reader = FrameReader(max_frame=self.limits.max_frame)
         self.stalls_at: float | None = None
         """When an unfinished frame will have stood still for too long; None between frames."""
+        self._room = self.limits.max_in_flight + self.limits.queue
         self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
 
     # -- what we say ---------------------------------------------------------------------------
@@ -244,12 +245,13 @@ class Session:
                 except Malformed as problem:
                     self._read_malformed(problem, events)
                 else:
-                    if message.method is UNSET:
+                    method = message.method
+                    if method is UNSET:
                         self._read_reply(message, events)
                     elif message.id is UNSET:
-                        self._read_notification(message, events)
+                        self._read_notification(message, method, events)
                     else:
-                        self._read_request(message, events)
+                        self._read_request(message, message.id, method, events)
             elif isinstance(piece, Noise):
                 self.counts.noise_bytes += len(piece.text)
                 events.append(Strayed(piece.text))
@@ -286,10 +288,10 @@ class Session:
             assert error is not UNSET
             events.append(Reply(call, None, envelope.error_of(error)))
 
-    def _read_request(self, message: envelope.Envelope, events: list[Event]) -> None:
-        id, method = message.id, message.method
-        assert isinstance(method, str)
-        if id is None or id is UNSET:
+    def _read_request(
+        self, message: envelope.Envelope, id: MessageId | None, method: str, events: list[Event]
+    ) -> None:
+        if id is None:
             self._refuse_message(ErrorCode.INVALID_REQUEST, "the id of a request must not be null")
             return
         if id in self.incoming:
@@ -301,7 +303,7 @@ class Session:
             if refused:
                 self.reply_error(id, RpcError(*refused))
                 return
-        room = self.limits.max_in_flight + self.limits.queue
+        room = self._room
         if len(self.incoming) > room and method not in _NEVER_TOO_MANY:
             data = {"limit": room, "retry_after_ms": 100}
             self.reply_error(id, RpcError(ErrorCode.OVERLOADED, f"{room} requests are in flight", data))
@@ -318,9 +320,8 @@ class Session:
         self._unseen[id] = len(events)
         events.append(Request(id, method, params, message.meta))
 
-    def _read_notification(self, message: envelope.Envelope, events: list[Event]) -> None:
-        method, params = message.method, message.params
-        assert isinstance(method, str)
+    def _read_notification(self, message: envelope.Envelope, method: str, events: list[Event]) -> None:
+        params = message.params
         if params is UNSET or not envelope.is_structured(params):
             params = EMPTY
         if method == "$/cancelRequest":
