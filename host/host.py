@@ -11,7 +11,7 @@ handler, no log handler, and reads no configuration but the one it is given.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import Any, TypeVar, overload
@@ -49,6 +49,7 @@ from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
 S = TypeVar("S", bound=msgspec.Struct)
+_decode = msgspec.json.decode
 
 
 class Host:
@@ -169,17 +170,13 @@ class Host:
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """
-        raw = await self.call_raw(plugin, method, named if params is None else params, timeout)
-        return msgspec.json.decode(raw)
+        return _decode(await self._route(plugin, method, named if params is None else params, timeout))
 
     async def call_raw(
         self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
-        router = self._router
-        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
-            raise self._misuse()
-        return await router.call(plugin, method, params, timeout)
+        return await self._route(plugin, method, params, timeout)
 
     async def hook(
         self,
@@ -405,6 +402,14 @@ class Host:
         return self._bus.subscribe(subscriber)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _route(
+        self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None
+    ) -> Coroutine[Any, Any, msgspec.Raw]:
+        router = self._router
+        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
+            raise self._misuse()
+        return router.call(plugin, method, params, timeout)
 
     @property
     def _entered(self) -> Engine:

@@ -8,31 +8,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from protocol.envelope import MAX_ID
 
 MAX_ABANDONED = 1024
 
 
-class Call:
-    """A request of ours that has not been settled."""
+class Call(msgspec.Struct, eq=False):
+    """A request of ours that has not been settled.
 
-    __slots__ = ("chain", "deadline", "id", "method", "nested", "params", "sent", "settled", "token")
+    A struct, because it is made for every call: a third of what a class costs.
+    """
 
-    def __init__(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> None:
-        self.id = id
-        self.method = method
-        self.params = params
-        """As the caller gave them; its own task holds them as long as this does, so they cost nothing."""
-        self.deadline = deadline
-        self.token = token
-        """Whatever the caller wants back when the call is settled."""
-        self.sent = False
-        """Whether its frame has been handed to the pipe, wholly or in part."""
-        self.settled = False
-        self.chain: Any = ()
-        """For the host's book-keeping: the calls that this one is made for."""
-        self.nested: set[Any] | None = None
-        """What is done for it meanwhile, at the host."""
+    id: int
+    method: str
+    params: Any
+    """As the caller gave them; its own task holds them as long as this does, so they cost nothing."""
+    deadline: float | None
+    token: Any
+    """Whatever the caller wants back when the call is settled."""
+    sent: bool = False
+    """Whether its frame has been handed to the pipe, wholly or in part."""
+    settled: bool = False
+    chain: Any = ()
+    """For the host's book-keeping: the calls that this one is made for."""
+    nested: set[Any] | None = None
+    """What is done for it meanwhile, at the host."""
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.method}>"
@@ -50,11 +52,10 @@ class Outgoing:
 
     def next_id(self) -> int:
         """The id that the next call will have; spends nothing."""
-        candidate = self._last_id
-        while True:
+        candidate = self._last_id + 1
+        while candidate in self.calls or candidate in self.abandoned or candidate > self._max_id:
             candidate = candidate + 1 if candidate < self._max_id else 1
-            if candidate not in self.calls and candidate not in self.abandoned:
-                return candidate
+        return candidate
 
     def register(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> Call:
         self._last_id = id
