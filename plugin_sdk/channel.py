@@ -92,18 +92,15 @@ class Channel:
 
     def _write(self, data: bytes) -> None:
         """Writes what `_begin` has given, and what others have left here meanwhile."""
+        outbox = self.session.outbox
         while data:
             try:
                 written = os.write(self._write_fd, data)
-                if written < len(data):
-                    self._write_rest(memoryview(data)[written:])
+                while written < len(data):
+                    written += os.write(self._write_fd, memoryview(data)[written:])
             except OSError:  # the host is gone: the reading side will see it
                 with self._lock:
-                    self.session.outbox.clear()
+                    outbox.clear()
             with self._lock:
-                data = self.session.outbox.take() if self.session.outbox.bytes else b""
+                data = outbox.take() if outbox.bytes else b""
                 self._is_writing = bool(data)
-
-    def _write_rest(self, view: memoryview) -> None:
-        while view:
-            view = view[os.write(self._write_fd, view) :]

@@ -192,8 +192,9 @@ class Session:
         events: list[Event] = []
         self._read(self._reader.receive(data), events)
         self._unseen.clear()
-        if self.stalls_at is not None or self._reader.inside_frame:
-            self.stalls_at = now + STALL_S if self._reader.inside_frame else None
+        is_inside = self._reader.inside_frame
+        if is_inside or self.stalls_at is not None:
+            self.stalls_at = now + STALL_S if is_inside else None
         return events
 
     def receive_eof(self) -> list[Event]:
