@@ -7,6 +7,8 @@ at most. Should such a handler hang all the same, the relief sends what waits.
 
 from __future__ import annotations
 
+from time import monotonic
+
 from plugin_sdk.channel import Channel
 from plugin_sdk.jobs import Call, Job
 from plugin_sdk.signature import Handler
@@ -29,7 +31,7 @@ class Company:
 
     def before(self, job: Job, *, more: bool) -> None:
         """A job is about to run, and `more` messages have been read behind it."""
-        now = job.taken_at
+        now = monotonic()  # a job may have been read long ago
         last = self._running
         if last is not None:
             last.brief_runs = last.brief_runs + 1 if now - self._began_at < BRIEF_S else 0
