@@ -11,7 +11,7 @@ handler, no log handler, and reads no configuration but the one it is given.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -173,19 +173,13 @@ class Host:
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """
-        router = self._router
-        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
-            raise self._misuse()
-        return await router.call(plugin, method, named if params is None else params, timeout, decode=True)
+        return await self._route(plugin, method, named if params is None else params, timeout, decode=True)
 
     async def call_raw(
         self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
-        router = self._router
-        if router is None or not self._driver.is_current():
-            raise self._misuse()
-        return await router.call(plugin, method, params, timeout)  # type: ignore[no-any-return]
+        return await self._route(plugin, method, params, timeout)  # type: ignore[no-any-return]
 
     def proxy(
         self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
@@ -449,6 +443,20 @@ class Host:
             return found.offer.contract, found.offer.provides.methods
 
         return Proxied(plugin, api, self.call_raw, look, timeout, is_async=is_async)
+
+    def _route(
+        self,
+        plugin: str,
+        method: str,
+        params: Any,
+        timeout: float | EllipsisType | None,
+        *,
+        decode: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
+        router = self._router
+        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
+            raise self._misuse()
+        return router.call(plugin, method, params, timeout, decode=decode)
 
     @property
     def _entered(self) -> Engine:

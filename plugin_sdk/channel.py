@@ -22,27 +22,34 @@ from protocol.session import Session
 class Channel:
     def __init__(self, session: Session, write_fd: int) -> None:
         self.session = session
+        self.holds = False
+        """Whether replies wait for one another, to leave in one write: until `release`, or until anything
+        else is sent. Set by the thread that reads, which has more at hand that is answered in no time."""
         self._write_fd = write_fd
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
+        self._is_writing = False  # read and changed under the lock
 
     def receive(self, data: bytes) -> list[Event]:
         """The events in `data`; b"" is the end of the file. Answers that the session gives itself leave."""
         with self._lock:
             events = self.session.receive(data, 0.0) if data else self.session.receive_eof()
         if self.session.outbox.bytes:
-            self._pump()
+            self.release()
         return events
 
     def reply(self, id: MessageId, result: Any) -> None:
         with self._lock:
             self.session.reply(id, result)
-        self._pump()
+            data = b"" if self.holds else self._begin()
+        if data:
+            self._write(data)
 
     def reply_error(self, id: MessageId, error: RpcError) -> None:
         with self._lock:
             self.session.reply_error(id, error)
-        self._pump()
+            data = b"" if self.holds else self._begin()
+        if data:
+            self._write(data)
 
     def notify(self, method: str, params: Any, lane: Lane | None = None) -> bool:
         """False if it found no room, or cannot be sent as it is."""
@@ -51,41 +58,49 @@ class Channel:
                 queued = self.session.notify(method, params, lane=lane)
         except Refused:
             return False
-        self._pump()
+        self.release()
         return queued
 
     def request(self, method: str, params: Any, *, token: Any, meta: Meta | None) -> Call:
         """Asks the host; the answer comes out of `receive` with the token. Raises `Refused`."""
         with self._lock:
             call = self.session.request(method, params, token=token, meta=meta)
-        self._pump()
+        self.release()
         return call
 
     def cancel(self, call: Call, reason: str) -> None:
         """Gives up a request; one that has been answered is left alone."""
         with self._lock:
             self.session.cancel(call, reason)
-        self._pump()
+        self.release()
 
-    def _pump(self) -> None:
-        # The outbox is looked at again after the pipe is let go: a frame that was queued in between
-        # would otherwise wait for the next one.
-        while self.session.outbox.bytes and self._writing.acquire(blocking=False):
-            try:
-                while True:
-                    with self._lock:
-                        data = self.session.outbox.take()
-                    if not data:
-                        break
-                    self._write(data)
-            finally:
-                self._writing.release()
+    def release(self) -> None:
+        """Sends all that waits. From any thread."""
+        with self._lock:
+            self.holds = False
+            data = self._begin()
+        if data:
+            self._write(data)
+
+    def _begin(self) -> bytes:
+        """Under the lock: what the caller has to write; b"" if that is nothing, or somebody else writes."""
+        if self._is_writing:
+            return b""
+        data = self.session.outbox.take()
+        self._is_writing = bool(data)
+        return data
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._write_fd, view) :]
-        except OSError:  # the host is gone: the reading side will see it
+        """Writes what `_begin` has given, and what others have left here meanwhile."""
+        outbox = self.session.outbox
+        while data:
+            try:
+                written = os.write(self._write_fd, data)
+                while written < len(data):
+                    written += os.write(self._write_fd, memoryview(data)[written:])
+            except OSError:  # the host is gone: the reading side will see it
+                with self._lock:
+                    outbox.clear()
             with self._lock:
-                self.session.outbox.clear()
+                data = outbox.take() if outbox.bytes else b""
+                self._is_writing = bool(data)

@@ -30,7 +30,7 @@ current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", 
 class Context:
     """The call that a handler works on, and the plugin that it belongs to."""
 
-    __slots__ = ("_cancelled", "_deadline", "_desk", "_meta", "_said_at", "_waiting", "request_id")
+    __slots__ = ("_cancelled", "_desk", "_meta", "_said_at", "_taken_at", "_waiting", "request_id")
 
     def __init__(self, desk: Desk, request_id: MessageId | None, meta: Meta | None) -> None:
         self._desk = desk
@@ -39,9 +39,7 @@ class Context:
         self._said_at = 0.0
         self._waiting: list[Waiting] = []
         self._meta = meta or _NOTHING_SAID
-        self._deadline: float | None = None
-        if meta is not None and meta.timeout_ms is not None:
-            self._deadline = time.monotonic() + meta.timeout_ms / 1000
+        self._taken_at = desk.clock()
 
     @property
     def settings(self) -> Any:
@@ -61,7 +59,8 @@ class Context:
     @property
     def deadline(self) -> float | None:
         """When the caller gives up, on `time.monotonic()`'s clock; None if it does not say."""
-        return self._deadline
+        timeout_ms = self._meta.timeout_ms
+        return None if timeout_ms is None else self._taken_at + timeout_ms / 1000
 
     @property
     def traceparent(self) -> str | None:

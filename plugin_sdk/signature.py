@@ -32,6 +32,7 @@ class Handler:
     __slots__ = (
         "_decoder",
         "_takes_any",
+        "brief_runs",
         "context",
         "function",
         "info",
@@ -47,6 +48,8 @@ class Handler:
         """What the host is told: the name, the docstring, and JSON Schema of params and result."""
         self.is_async = inspect.iscoroutinefunction(function)
         hints = _hints(function)
+        self.brief_runs = 0
+        """How often in a row it came back at once; see `company`."""
         self.context: str | None = None
         """The name of the parameter that takes the context, if there is one."""
         self._takes_any = False
