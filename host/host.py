@@ -11,7 +11,7 @@ handler, no log handler, and reads no configuration but the one it is given.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -177,16 +177,8 @@ class Host:
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """
-        router = self._router
-        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
-            raise self._misuse()
-        return await router.call(
-            plugin,
-            method,
-            named if params is None else params,
-            timeout,
-            decode=True,
-            on_progress=on_progress,
+        return await self._route(
+            plugin, method, named if params is None else params, timeout, decode=True, on_progress=on_progress
         )
 
     async def call_raw(
@@ -198,10 +190,7 @@ class Host:
         on_progress: OnProgress | None = None,
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
-        router = self._router
-        if router is None or not self._driver.is_current():
-            raise self._misuse()
-        return await router.call(plugin, method, params, timeout, on_progress=on_progress)  # type: ignore[no-any-return]
+        return await self._route(plugin, method, params, timeout, on_progress)  # type: ignore[no-any-return]
 
     def proxy(
         self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
@@ -490,6 +479,21 @@ class Host:
             return found.offer.contract, found.offer.provides.methods
 
         return Proxied(plugin, api, self.call_raw, look, timeout, is_async=is_async)
+
+    def _route(
+        self,
+        plugin: str,
+        method: str,
+        params: Any,
+        timeout: float | EllipsisType | None,
+        on_progress: OnProgress | None = None,
+        *,
+        decode: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
+        router = self._router
+        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
+            raise self._misuse()
+        return router.call(plugin, method, params, timeout, decode=decode, on_progress=on_progress)
 
     @property
     def _entered(self) -> Engine:

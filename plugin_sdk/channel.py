@@ -26,9 +26,12 @@ LARGE_BYTES = 256 * 1024
 class Channel:
     def __init__(self, session: Session, write_fd: int) -> None:
         self.session = session
+        self.holds = False
+        """Whether replies wait for one another, to leave in one write: until `release`, or until anything
+        else is sent. Set by the thread that reads, which has more at hand that is answered in no time."""
         self._write_fd = write_fd
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
+        self._is_writing = False  # read and changed under the lock
         self._is_used_to_large = False
 
     def receive(self, data: bytes) -> list[Event]:
@@ -36,7 +39,7 @@ class Channel:
         with self._lock:
             events = self.session.receive(data, 0.0) if data else self.session.receive_eof()
         if self.session.outbox.bytes:
-            self._pump()
+            self.release()
         if self.session.missing >= LARGE_BYTES and not self._is_used_to_large:
             self._get_used_to_large()
         return events
@@ -48,12 +51,16 @@ class Channel:
     def reply(self, id: MessageId, result: Any) -> None:
         with self._lock:
             self.session.reply(id, result)
-        self._pump()
+            data = b"" if self.holds else self._begin()
+        if data:
+            self._write(data)
 
     def reply_error(self, id: MessageId, error: RpcError) -> None:
         with self._lock:
             self.session.reply_error(id, error)
-        self._pump()
+            data = b"" if self.holds else self._begin()
+        if data:
+            self._write(data)
 
     def notify(self, method: str, params: Any, lane: Lane | None = None) -> bool:
         """False if it found no room, or cannot be sent as it is."""
@@ -62,7 +69,7 @@ class Channel:
                 queued = self.session.notify(method, params, lane=lane)
         except Refused:
             return False
-        self._pump()
+        self.release()
         return queued
 
     def progress(self, id: MessageId, value: ProgressValue) -> None:
@@ -72,7 +79,7 @@ class Channel:
                 self.session.progress(id, value)
         except Refused:
             return
-        self._pump()
+        self.release()
 
     def is_stream(self, id: MessageId) -> bool:
         """Whether the answer to a request may be a stream."""
@@ -106,59 +113,62 @@ class Channel:
         return sending.has_room
 
     def send_items(self, id: MessageId) -> None:
-        """Sends the batch that has been begun, if there is one."""
-        while True:
-            with self._lock:
-                if self.session.send_items(id):
-                    break
-            with self._writing:
-                self._drain()
-        self._pump()
+        """Sends the batch that has been begun, if there is one. What may wait here, credit bounds."""
+        with self._lock:
+            self.session.send_items(id, always=True)
+            data = self._begin()
+        if data:
+            self._write(data)
 
     def use(self, call: Call, count: int, size: int) -> None:
         """So many items of the answer to our call, of so many bytes, are out of our hands."""
         with self._lock:
             self.session.use(call, count, size)
         if self.session.outbox.bytes:
-            self._pump()
+            self.release()
 
     def request(self, method: str, params: Any, *, token: Any, meta: Meta | None) -> Call:
         """Asks the host; the answer comes out of `receive` with the token. Raises `Refused`."""
         with self._lock:
             call = self.session.request(method, params, token=token, meta=meta)
-        self._pump()
+        self.release()
         return call
 
     def cancel(self, call: Call, reason: str) -> None:
         """Gives up a request; one that has been answered is left alone."""
         with self._lock:
             self.session.cancel(call, reason)
-        self._pump()
+        self.release()
 
-    def _pump(self) -> None:
-        # The outbox is looked at again after the pipe is let go: a frame that was queued in between
-        # would otherwise wait for the next one.
-        while self.session.outbox.bytes and self._writing.acquire(blocking=False):
-            try:
-                self._drain()
-            finally:
-                self._writing.release()
-
-    def _drain(self) -> None:
-        while True:
-            with self._lock:
-                data = self.session.outbox.take()
-            if not data:
-                break
+    def release(self) -> None:
+        """Sends all that waits. From any thread."""
+        with self._lock:
+            self.holds = False
+            data = self._begin()
+        if data:
             self._write(data)
+
+    def _begin(self) -> bytes:
+        """Under the lock: what the caller has to write; b"" if that is nothing, or somebody else writes."""
+        if self._is_writing:
+            return b""
+        data = self.session.outbox.take()
+        self._is_writing = bool(data)
+        return data
 
     def _write(self, data: bytes) -> None:
         if len(data) >= LARGE_BYTES and not self._is_used_to_large:
             self._get_used_to_large()
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._write_fd, view) :]
-        except OSError:  # the host is gone: the reading side will see it
+        """Writes what `_begin` has given, and what others have left here meanwhile."""
+        outbox = self.session.outbox
+        while data:
+            try:
+                written = os.write(self._write_fd, data)
+                while written < len(data):
+                    written += os.write(self._write_fd, memoryview(data)[written:])
+            except OSError:  # the host is gone: the reading side will see it
+                with self._lock:
+                    outbox.clear()
             with self._lock:
-                self.session.outbox.clear()
+                data = outbox.take() if outbox.bytes else b""
+                self._is_writing = bool(data)

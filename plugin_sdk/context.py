@@ -33,11 +33,11 @@ class Context:
 
     __slots__ = (
         "_cancelled",
-        "_deadline",
         "_desk",
         "_meta",
         "_progress",
         "_said_at",
+        "_taken_at",
         "_waiting",
         "request_id",
     )
@@ -51,9 +51,7 @@ class Context:
         """What is to be said next."""
         self._waiting: list[Waiting] = []
         self._meta = meta or _NOTHING_SAID
-        self._deadline: float | None = None
-        if meta is not None and meta.timeout_ms is not None:
-            self._deadline = time.monotonic() + meta.timeout_ms / 1000
+        self._taken_at = desk.clock()
 
     @property
     def settings(self) -> Any:
@@ -73,7 +71,8 @@ class Context:
     @property
     def deadline(self) -> float | None:
         """When the caller gives up, on `time.monotonic()`'s clock; None if it does not say."""
-        return self._deadline
+        timeout_ms = self._meta.timeout_ms
+        return None if timeout_ms is None else self._taken_at + timeout_ms / 1000
 
     @property
     def traceparent(self) -> str | None:

@@ -49,6 +49,7 @@ from protocol.lifecycle import (
     StartParams,
 )
 from protocol.outbox import Lane
+from protocol.phases import DRAINING
 
 if TYPE_CHECKING:
     from plugin_sdk.deliveries import Deliveries
@@ -208,7 +209,7 @@ class Desk:
 class Job:
     """Author code that a request asks for. Whatever it does, the request is answered once."""
 
-    __slots__ = ("context", "desk", "id", "is_async", "on_cancel", "taken_at")
+    __slots__ = ("context", "desk", "id", "is_async", "on_cancel")
 
     def __init__(self, desk: Desk, request: Request, *, is_async: bool) -> None:
         self.desk = desk
@@ -216,7 +217,11 @@ class Job:
         self.is_async = is_async
         self.context = (AsyncContext if is_async else Context)(desk, request.id, request.meta)
         self.on_cancel: Callable[[], None] | None = None
-        self.taken_at = desk.clock()
+
+    @property
+    def taken_at(self) -> float:
+        """When it was read, on the desk's clock."""
+        return self.context._taken_at
 
     def cancel(self) -> None:
         self.context._cancelled = True
@@ -234,7 +239,7 @@ class Job:
 
     def run(self) -> None:
         """On the thread that runs sync handlers."""
-        token = current_traceparent.set(self.context.traceparent)
+        token = current_traceparent.set(self.context._meta.traceparent)
         try:
             if self.context._cancelled:  # while it was queued
                 raise CANCELLED
@@ -276,7 +281,7 @@ class Job:
 
     def _done(self) -> None:
         self.desk.active.pop(self.id, None)
-        if self.desk.channel.session.phase == "draining":
+        if self.desk.channel.session.phase is DRAINING:
             with self.desk.drained:
                 self.desk.drained.notify_all()
 
@@ -287,7 +292,7 @@ class Call(Job):
     __slots__ = ("_params", "handler")
 
     def __init__(self, desk: Desk, request: Request, handler: Handler) -> None:
-        super().__init__(desk, request, is_async=handler.is_async)
+        Job.__init__(self, desk, request, is_async=handler.is_async)  # `super()` costs 0.1 us
         self.handler = handler
         self._params = request.params
 

@@ -105,6 +105,7 @@ class Relief(threading.Thread):
             except IndexError:
                 continue  # nobody is stuck
             desk.stuck_since = desk.clock()
+            desk.channel.release()
             self._post(None)  # worked off when the owner comes back
             self._stand_in(events)
             desk.stuck_since = None

@@ -34,6 +34,7 @@ class Handler:
     __slots__ = (
         "_decoder",
         "_takes_any",
+        "brief_runs",
         "context",
         "function",
         "info",
@@ -50,6 +51,8 @@ class Handler:
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         _check_kind(function, info)
         hints = _hints(function)
+        self.brief_runs = 0
+        """How often in a row it came back at once; see `company`."""
         self.context: str | None = None
         """The name of the parameter that takes the context, if there is one."""
         self._takes_any = False

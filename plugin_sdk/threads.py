@@ -9,6 +9,7 @@ import time
 from collections import deque
 
 from plugin_sdk.calls import News, Waiting
+from plugin_sdk.company import Company
 from plugin_sdk.jobs import Desk, Job
 from plugin_sdk.relief import Relief, Runtime
 from protocol.events import Event
@@ -29,6 +30,7 @@ class SerialRuntime(Runtime):
         self._kept: deque[Job] = deque()
         """Read by a handler that waited; older than all that is still to be read."""
         self._owner = threading.get_ident()
+        self._company = Company(desk.channel)
 
     def _inbox_put(self, item: Job | deque[Event] | None) -> None:
         self._inbox.put(item)
@@ -55,17 +57,21 @@ class SerialRuntime(Runtime):
 
     def _run(self, events: deque[Event]) -> bool:
         """Works off what was read; False if the role was taken meanwhile, with the rest of it."""
-        slot = self._relief.slot
+        slot, channel = self._relief.slot, self.desk.channel
         while self._kept or events:
             job = self._kept.popleft() if self._kept else self.desk.take(events.popleft())
             if job is None:
                 continue
+            if events or channel.holds:  # alone, as a call mostly is, it is answered at once
+                self._company.before(job, more=bool(events))
             slot.append(events)
             job.run()
             try:
                 slot.pop()
             except IndexError:
                 return False
+        if channel.holds:
+            channel.release()
         return True
 
     def next_for(self, waiting: Waiting, deadline: float | None) -> News | Job | None:

@@ -241,7 +241,8 @@ def _encode(message: Any, packed: bool = False, depth: int = MAX_DEPTH) -> bytes
     if packed:
         if reason := why_unsafe_packed(body, depth):
             raise NotSerializable(reason)
-    elif is_too_deep(body, depth):
+    # Here all that opens is closed again, so what is shorter than that needs no counting: 0.3 us.
+    elif len(body) > 2 * depth and is_too_deep(body, depth):
         raise NotSerializable(f"nested more than {depth} deep")
     return body
 

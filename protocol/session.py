@@ -49,9 +49,9 @@ from protocol.lifecycle import (
     ProgressValue,
     StreamParams,
 )
-from protocol.outbox import Lane, Outbox
-from protocol.pending import Call, Incoming, Outgoing
-from protocol.phases import Phase, after, refusal
+from protocol.outbox import REPLY, REQUEST, Lane, Outbox
+from protocol.pending import Call, Outgoing
+from protocol.phases import CLOSED, MOVERS, READY, Phase, after, refusal
 from protocol.streams import Receiving, Sending, size_of
 
 STALL_S = 10.0
@@ -109,13 +109,16 @@ class Session:
         self.phase = Phase.READY if role == "peer" else Phase.SPAWNED
         self.counts = Counts()
         self.outgoing = Outgoing()
-        self.incoming = Incoming()
+        self.incoming: dict[MessageId, str] = {}
+        """The peer's requests that are owed a reply, each with its method."""
         self.outbox = Outbox()
         self._packs = False
         self._reader = FrameReader(max_frame=self.limits.max_frame)
         self.stalls_at: float | None = None
         """When an unfinished frame will have stood still for too long; None between frames."""
         self._told: dict[MessageId, _Told] = {}  # progress that waits for the pipe
+        self._room = self.limits.max_in_flight + self.limits.queue
+        self._streams: dict[MessageId, Sending] = {}  # answers that may come as one
         self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
 
     # -- what we say ---------------------------------------------------------------------------
@@ -134,7 +137,7 @@ class Session:
         Raises:
             Refused: nothing was queued, and `reason` says why.
         """
-        if self.phase is not Phase.READY or method == "initialize":
+        if self.phase is not READY or method == "initialize":
             self._check_phase(method)
         room = self.peer_limits.max_in_flight + self.peer_limits.queue
         if len(self.outgoing.calls) >= room and method not in _NEVER_TOO_MANY:
@@ -145,10 +148,10 @@ class Session:
         call = self.outgoing.register(id, method, params, deadline, token)
         if meta is not None and meta.credit is not None:
             call.stream = Receiving(meta.credit)
-        if not self.outbox.put(_LANES.get(method, Lane.REQUEST), data, call):
+        if not self.outbox.put(_LANES.get(method, REQUEST), data, call):
             self.outgoing.settle(id)
             raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
-        if self.role == "host":
+        if method in MOVERS and self.role == "host":
             self.phase = after(self.phase, method)
         return call
 
@@ -161,8 +164,8 @@ class Session:
         if self.phase is Phase.CLOSED:
             return False
         data = self._framed(envelope.encode_notification, method, params)
-        queued = self.outbox.put(_LANES.get(method, Lane.REQUEST) if lane is None else lane, data)
-        if queued and self.role == "host":
+        queued = self.outbox.put(_LANES.get(method, REQUEST) if lane is None else lane, data)
+        if queued and method in MOVERS and self.role == "host":
             self.phase = after(self.phase, method)
         return queued
 
@@ -197,13 +200,14 @@ class Session:
         return self._answer(id, data)
 
     def _answer(self, id: MessageId, data: bytes) -> bool:
-        lane = Lane.REPLY
-        if self.incoming.streams and id in self.incoming.streams:
+        lane = REPLY
+        if self._streams and id in self._streams:
             self.send_items(id, always=True)
+            del self._streams[id]
             lane = Lane.STREAM  # behind its items, which would be lost otherwise
         if self._told and (told := self._told.pop(id, None)) is not None:
             told.settled = True
-        self.incoming.complete(id)
+        del self.incoming[id]
         return self.outbox.put(lane, data, always=True)
 
     def progress(self, id: MessageId, value: ProgressValue) -> bool:
@@ -224,7 +228,7 @@ class Session:
 
     def sending(self, id: MessageId) -> Sending | None:
         """The stream that answers a request; None if its answer may not be one, or is no longer owed."""
-        return self.incoming.streams.get(id)
+        return self._streams.get(id)
 
     def item(self, value: Any) -> Raw:
         """A value as an item of a stream. Raises `Refused` for what cannot be one."""
@@ -237,7 +241,7 @@ class Session:
 
     def send_items(self, id: MessageId, *, always: bool = False) -> bool:
         """Queues the batch that has been begun; False if there is no room for it now, and it waits on."""
-        sending = self.incoming.streams.get(id)
+        sending = self._streams.get(id)
         if sending is None or not sending.waiting:
             return True
         if self.outbox.is_full and not always:
@@ -303,7 +307,7 @@ class Session:
                 body = encode(*message)
             except NotSerializable as problem:
                 raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
-        if len(body) > self.peer_limits.max_frame and len(body) > _LEAST_FRAME:
+        if len(body) > _LEAST_FRAME and len(body) > self.peer_limits.max_frame:
             limit = max(self.peer_limits.max_frame, _LEAST_FRAME)
             raise Refused(Refusal.TOO_LARGE, f"{len(body)} bytes, and the peer takes at most {limit}")
         return frame(body, packed=body[0] >= 0x80) if packed else frame(body)
@@ -312,13 +316,14 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """What `data` means, in order. Never raises."""
-        if self.phase is Phase.CLOSED:
+        if self.phase is CLOSED:
             return []
         events: list[Event] = []
         self._read(self._reader.receive(data), events)
         self._unseen.clear()
-        if self.stalls_at is not None or self._reader.inside_frame:
-            self.stalls_at = now + STALL_S if self._reader.inside_frame else None
+        is_inside = self._reader.inside_frame
+        if is_inside or self.stalls_at is not None:
+            self.stalls_at = now + STALL_S if is_inside else None
         return events
 
     @property
@@ -363,6 +368,7 @@ class Session:
         self.incoming.clear()
         self.outbox.clear()
         self._told.clear()
+        self._streams.clear()
         self.stalls_at = None
         self._reader = FrameReader()
         events.append(Ended(fault, detail, abandoned))
@@ -380,26 +386,30 @@ class Session:
                 except Malformed as problem:
                     self._read_malformed(problem, events)
                 else:
-                    if message.method is UNSET:
+                    method = message.method
+                    if method is UNSET:
                         self._read_reply(message, events)
                     elif message.id is UNSET:
-                        self._read_notification(message, events)
+                        self._read_notification(message, method, events)
                     else:
-                        self._read_request(message, events)
+                        self._read_request(message, message.id, method, events)
             elif isinstance(piece, Noise):
                 self.counts.noise_bytes += len(piece.text)
                 events.append(Strayed(piece.text))
             elif isinstance(piece, Broken):
                 events += self.close(piece.fault, piece.detail)
                 return
-            if self.outbox.is_flooded:
+            if self.outbox.bytes and self.outbox.is_flooded:
                 # Somebody asks and asks, and does not read our answers.
                 events += self.close(Fault.NOT_READING, f"{self.outbox.bytes} bytes of answers wait")
-            if self.phase is Phase.CLOSED:
+            if self.phase is CLOSED:
                 return
 
     def _read_reply(self, message: envelope.Envelope, events: list[Event]) -> None:
         id, result, error = message.id, message.result, message.error
+        if error is UNSET and result is not UNSET and (call := self.outgoing.settle(id)) is not None:
+            events.append(Reply(call, result, None))  # as nearly always
+            return
         if (result is UNSET) == (error is UNSET):
             if result is UNSET and (id is UNSET or id is None):
                 self._refuse_message(ErrorCode.INVALID_REQUEST, "neither a method nor a result nor an error")
@@ -415,27 +425,26 @@ class Session:
                 self.counts.late_replies += 1
             else:
                 self.counts.unknown_replies += 1
-        elif error is UNSET:
-            events.append(Reply(call, result, None))  # type: ignore[arg-type]  # is not UNSET: see above
         else:
+            assert error is not UNSET
             events.append(Reply(call, None, envelope.error_of(error)))
 
-    def _read_request(self, message: envelope.Envelope, events: list[Event]) -> None:
-        id, method = message.id, message.method
-        assert isinstance(method, str)
-        if id is None or id is UNSET:
+    def _read_request(
+        self, message: envelope.Envelope, id: MessageId | None, method: str, events: list[Event]
+    ) -> None:
+        if id is None:
             self._refuse_message(ErrorCode.INVALID_REQUEST, "the id of a request must not be null")
             return
         if id in self.incoming:
             self._refuse_message(ErrorCode.INVALID_REQUEST, "the id is in flight already")
             return
-        self.incoming.register(id, method)
-        if self.phase is not Phase.READY or method == "initialize":
+        self.incoming[id] = method
+        if self.phase is not READY or method == "initialize":
             refused = refusal(self.phase, method, from_host=self.role == "plugin")
             if refused:
                 self.reply_error(id, RpcError(*refused))
                 return
-        room = self.limits.max_in_flight + self.limits.queue
+        room = self._room
         if len(self.incoming) > room and method not in _NEVER_TOO_MANY:
             data = {"limit": room, "retry_after_ms": 100}
             self.reply_error(id, RpcError(ErrorCode.OVERLOADED, f"{room} requests are in flight", data))
@@ -447,16 +456,15 @@ class Session:
                 self.reply_error(id, RpcError(ErrorCode.INVALID_PARAMS, "params must be an object", problem))
                 return
             params = EMPTY
-        if self.role == "plugin":
+        if method in MOVERS and self.role == "plugin":
             self.phase = after(self.phase, method)
         if message.meta is not None and (credit := message.meta.credit) is not None and credit > 0:
-            self.incoming.streams[id] = Sending(credit)
+            self._streams[id] = Sending(credit)
         self._unseen[id] = len(events)
         events.append(Request(id, method, params, message.meta))
 
-    def _read_notification(self, message: envelope.Envelope, events: list[Event]) -> None:
-        method, params = message.method, message.params
-        assert isinstance(method, str)
+    def _read_notification(self, message: envelope.Envelope, method: str, events: list[Event]) -> None:
+        params = message.params
         if params is UNSET or not envelope.is_structured(params):
             params = EMPTY
         if method in _OWN_BUSINESS:
@@ -465,7 +473,7 @@ class Session:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self.counts.bad_messages += 1
             return
-        if self.role == "plugin":
+        if method in MOVERS and self.role == "plugin":
             self.phase = after(self.phase, method)
         events.append(Notification(method, params))
 
@@ -475,7 +483,7 @@ class Session:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.counts.unknown_cancels += 1
             return
-        method = self.incoming.method_of(id)
+        method = self.incoming.get(id)
         if method is None:
             self.counts.unknown_cancels += 1
         elif method in ("initialize", "shutdown"):
@@ -504,7 +512,7 @@ class Session:
 
     def _read_credit(self, params: Raw, events: list[Event]) -> None:
         credit = _credit_decoder.decode(params)
-        sending = self.incoming.streams.get(credit.id)
+        sending = self._streams.get(credit.id)
         if sending is not None and credit.n > 0 and sending.acknowledge(credit.n):
             events.append(Resumed(credit.id))
 
@@ -532,7 +540,7 @@ class Session:
 
     def _refuse_message(self, code: ErrorCode, reason: str) -> None:
         self.counts.bad_messages += 1
-        self.outbox.put(Lane.REPLY, frame(envelope.encode_error(None, RpcError(code, reason))))
+        self.outbox.put(REPLY, frame(envelope.encode_error(None, RpcError(code, reason))))
 
 
 _OWN_BUSINESS: dict[str, Callable[[Session, Raw, list[Event]], None]] = {

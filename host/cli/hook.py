@@ -30,6 +30,7 @@ class _Outcome(msgspec.Struct):
     value: msgspec.Raw
     results: list[dict[str, Any]]
     errors: list[dict[str, Any]]
+    unheard: list[str]
 
 
 @click.command()
@@ -66,7 +67,12 @@ def hook(
         label = paint("failed", "yellow", err=True)
         line = f"{error['plugin']}[{error['code']}]: {error['message']}"
         click.echo(f"{label} {escaped(line)}", err=True)
-    if outcome.errors:
+    for plugin in outcome.unheard:
+        label = paint("not asked", "yellow", err=True)
+        click.echo(
+            f"{label} {plugin}: it has never run, so nobody knows whether it implements this", err=True
+        )
+    if outcome.errors or outcome.unheard:
         print_next(f"outboard hooks explain {point}")
 
 

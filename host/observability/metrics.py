@@ -17,6 +17,7 @@ MAX_NAME = 100
 """Characters of a method's name that is counted by name."""
 
 _SUB = 8  # buckets in each power of two: a quantile is right within 1/8
+_EDGE = 2 * _SUB
 _BUCKETS = 32 * _SUB
 _POWERS = range(6, 26)
 
@@ -33,8 +34,11 @@ class Latency:
 
     def record(self, seconds: float) -> None:
         mantissa, exponent = frexp(seconds * 1e6 + 1.0)  # 0.5 <= mantissa < 1
-        index = (exponent - 1) * _SUB + int((mantissa - 0.5) * 2 * _SUB)
-        self._buckets[index if index < _BUCKETS else -1] += 1
+        index = int(exponent * _SUB + mantissa * _EDGE) - _EDGE
+        try:
+            self._buckets[index] += 1
+        except IndexError:
+            self._buckets[-1] += 1
         self.total_s += seconds  # and no count: it is the sum of the buckets, for whoever asks
 
     @property

@@ -25,7 +25,8 @@ class Deadlines:
         self._driver = driver
         self._members: set[Expiring] = set()
         self._timer: Timer | None = None
-        self._armed_for = float("inf")
+        self.armed_for = float("inf")
+        """Whoever has a later deadline need not call `watch`: 0.1 us for nearly every call."""
 
     def join(self, member: Expiring) -> None:
         self._members.add(member)
@@ -35,12 +36,12 @@ class Deadlines:
 
     def watch(self, at: float) -> None:
         """Makes sure that the timer fires at `at` or before."""
-        if at >= self._armed_for:
+        if at >= self.armed_for:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._armed_for = min(at, self._driver.now() + FARTHEST_S)
-        self._timer = self._driver.call_at(self._armed_for, self._fire)
+        self.armed_for = min(at, self._driver.now() + FARTHEST_S)
+        self._timer = self._driver.call_at(self.armed_for, self._fire)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -49,7 +50,7 @@ class Deadlines:
 
     def _fire(self) -> None:
         self._timer = None
-        self._armed_for = float("inf")
+        self.armed_for = float("inf")
         now = self._driver.now()
         for member in list(self._members):
             at = member.expire(now)

@@ -120,7 +120,7 @@ class Link:
         self._write_fd = write_fd
         self._read_fd = read_fd
         self._on_event = on_event
-        self._unwritten = memoryview(b"")
+        self._unwritten: bytes | memoryview = b""
         self._reads_large = self._writes_large = False
         self._writer_armed = False
         self._flush_due = False
@@ -192,7 +192,7 @@ class Link:
     def _begin(self, call: Call) -> None:
         """A call has been queued: it leaves, and is watched."""
         deadline = call.deadline
-        if deadline is not None:
+        if deadline is not None and deadline < self._deadlines.armed_for:
             self._deadlines.watch(deadline)
         if self._silence is None and self.nudge is not None:
             self._silence = self._driver.call_at(self._driver.now() + SILENCE_S, self._look_for_silence)
@@ -380,22 +380,15 @@ class Link:
     def _write(self) -> None:
         outbox = self.session.outbox
         try:
-            while True:
-                if self._unwritten:
-                    self._unwritten = self._unwritten[os.write(self._write_fd, self._unwritten) :]
-                    continue
-                data = outbox.take()
-                if not data:
-                    break
+            while self._unwritten or outbox.bytes:
+                data = self._unwritten or outbox.take()
                 if len(data) >= LARGE_BYTES and not self._writes_large:
                     self._writes_large = True
                     grow_pipe(self._write_fd)
                 written = os.write(self._write_fd, data)
-                if written < len(data):
-                    self._unwritten = memoryview(data)[written:]
+                self._unwritten = memoryview(data)[written:] if written < len(data) else b""
         except BlockingIOError:
-            if not self._unwritten:
-                self._unwritten = memoryview(data)
+            self._unwritten = data
             if not self._writer_armed:
                 self._writer_armed = True
                 self._driver.add_writer(self._write_fd, self._write)
@@ -445,4 +438,4 @@ class Link:
         if self._writer_armed:
             self._writer_armed = False
             self._driver.remove_writer(self._write_fd)
-        self._unwritten = memoryview(b"")
+        self._unwritten = b""

@@ -42,6 +42,8 @@ class HookOutcome(msgspec.Struct, frozen=True):
 
     value: Any
     results: list[HookResult]
+    unheard: list[str] = []
+    """Plugins that have never run and could not be started for this: they may be some that were missed."""
 
     @property
     def errors(self) -> list[errors.OutboardError]:
@@ -58,6 +60,7 @@ class HookOutcome(msgspec.Struct, frozen=True):
             "value": self.value,
             "results": results,
             "errors": [result["error"] for result in results if result["error"] is not None],
+            "unheard": self.unheard,
         }
 
 
@@ -104,7 +107,10 @@ class Dispatch:
 
     async def run(self) -> HookOutcome:
         value = await _MODES[self._point.declared.mode](self)
-        return HookOutcome(value, self._results)
+        return self._outcome(value)
+
+    def _outcome(self, value: Any) -> HookOutcome:
+        return HookOutcome(value, self._results, [left.plugin for left in self._lineup.unknown])
 
     # -- the modes -----------------------------------------------------------------------------
 
@@ -210,7 +216,7 @@ class Dispatch:
         error = result.error
         if error is None or implementation.on_error != "fail":
             return
-        outcome = HookOutcome(None, self._results)
+        outcome = self._outcome(None)
         raise errors.HookFailed(
             f"it failed, and this extension point says that none may: {error.message}",
             outcome=outcome,

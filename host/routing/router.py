@@ -6,7 +6,7 @@ for, and the only one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +49,13 @@ class Router:
     def __init__(self, plugins: Mapping[str, Supervisor], driver: Driver, bus: Bus) -> None:
         self._plugins = plugins
         self.driver = driver
+        self._now = driver.now
         self._bus = bus
         self.tracing = Tracing()
         self.careful = Careful(driver.now)
         self._patience = Patience(driver.now)
 
-    async def call(
+    def call(
         self,
         plugin: str,
         method: str,
@@ -63,13 +64,14 @@ class Router:
         *,
         decode: bool = False,
         on_progress: OnProgress | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """The raw result, or what it decodes to. Raises an `OutboardError` that names plugin and method.
 
         A `timeout` of `...` is the method's own, as its plugin announced it, or else 30 s.
         """
+        # No coroutine of its own: each one around a call is 0.3 us.
         supervisor, timeout = self._found(plugin, method, timeout)
-        return await self.ask(supervisor, method, params, timeout, decode, on_progress)
+        return self.ask(supervisor, method, params, timeout, decode, on_progress)
 
     def stream(
         self,
@@ -122,7 +124,7 @@ class Router:
         chain = chains.current.get()  # 30 ns, for nearly every call the empty default
         if chain:
             chains.refuse_cycle(chain, supervisor.name, method, params)
-        started_at = self.driver.now()
+        started_at = self._now()
         deadline = None if timeout is None else started_at + timeout
         traceparent, tracestate, span = self.tracing.begin(supervisor.name, method)
         stats: CallStats | None = None
@@ -195,7 +197,7 @@ class Router:
             if stats is not None:
                 stats.in_flight -= 1
         stats.ok += 1
-        stats.latency.record(self.driver.now() - started_at)
+        stats.latency.record(self._now() - started_at)
         if span is not None:
             self.tracing.end(span, supervisor.life.generation)
         return result

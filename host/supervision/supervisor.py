@@ -70,6 +70,8 @@ class Supervisor:
         is_needed: Callable[[str], bool],
         on_introduced: Callable[[Supervisor], None],
     ) -> None:
+        self.name = candidate.name
+        """The same for every candidate that comes after it. No property, because every call asks."""
         self.candidate = candidate
         self.policy = policy
         self.settings_revision = 0
@@ -94,10 +96,6 @@ class Supervisor:
         self._wake_at = life.next_start_at
         self._is_needed = is_needed
         self._on_introduced = on_introduced
-
-    @property
-    def name(self) -> str:
-        return self.candidate.manifest.plugin.name
 
     @property
     def link(self) -> Link | None:

@@ -72,7 +72,7 @@ def test_failures_that_cost_nothing_are_told_on_stderr_and_the_exit_code_is_0(ho
     assert (done.code, done.out) == (0, "x12\n")
     assert done.err == "failed german[OB404]: ValueError: nein\n"
     seen = hooked.cli("hook", "text.mark", "text=x", "lang=de", "--json").json
-    assert set(seen) == {"ok", "value", "results", "errors", "elapsed_ms"}
+    assert set(seen) == {"ok", "value", "results", "errors", "unheard", "elapsed_ms"}
     assert (seen["ok"], seen["value"]) == (True, "x12")
     assert [(r["plugin"], r["value"], r["error"] is None) for r in seen["results"]] == [
         ("german", None, False),

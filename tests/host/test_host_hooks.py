@@ -100,6 +100,14 @@ async def test_null_is_no_answer_to_the_first_mode_and_no_change_to_a_pipeline(t
         assert (await host.hook("text.mark", text="x")).value == "none"
 
 
+async def test_who_has_never_run_is_named_and_who_does_not_implement_the_point_is_not(tmp_path: Path) -> None:
+    dead = write_raw_plugin(tmp_path, "dead", "raise SystemExit(1)")
+    plugins = [implementing(tmp_path / "a"), write_plugin(tmp_path, "b"), dead]
+    async with make_host(tmp_path, *plugins, extension_points=point()) as host:
+        outcome = await host.hook("text.mark", text="x")
+        assert (outcome.value, outcome.unheard) == (["xa"], ["dead"])
+
+
 @pytest.mark.parametrize(
     ("mode", "value"), [("first", None), ("collect", []), ("pipeline", "x"), ("broadcast", None)]
 )

@@ -391,4 +391,4 @@ def test_nothing_that_a_peer_says_of_streams_raises_and_each_call_is_settled_onc
         items = [event.items for event in about if isinstance(event, Streamed)]
         assert sum(isinstance(event, Reply | Lost) for event in about) == 1
         assert sum(map(len, items)) <= 3
-    assert not session.incoming.streams
+    assert not session._streams
