@@ -26,8 +26,8 @@ async def test_row_17_600_mib_a_second_over_200_mib_ends_it_in_time(tmp_path: Pa
 
 
 async def test_row_18_a_leak_degrades_it_first_and_ends_it_then(tmp_path: Path) -> None:
-    """10 MiB a second under a limit that is five seconds away."""
-    async with arena(tmp_path, gremlin(tmp_path, limits={"memory": "64MiB"})) as fought:
+    """10 MiB a second under a limit that is nine seconds away."""
+    async with arena(tmp_path, gremlin(tmp_path, limits={"memory": "100MiB"})) as fought:
         await fought.call("victim", "leak", seconds=30)
         degraded = await fought.events.state("victim", "degraded", within_s=20)
         assert "memory" in degraded.reason
