@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from host import DeadlineExceeded, PluginCrashed, PluginUnavailable
+from host.supervision import roster
 from tests.support.loops import on_every_loop
 from tests.support.plugins import ECHO, QUICK, is_gone, settled, staged, write_plugin, write_raw_plugin
 
@@ -192,8 +193,11 @@ async def test_a_missed_ping_is_a_concern_while_it_serves(tmp_path: Path) -> Non
 
 
 @on_every_loop
-async def test_whatever_it_hangs_in_a_plugin_is_stopped_inside_twelve_seconds(tmp_path: Path) -> None:
+async def test_whatever_it_hangs_in_a_plugin_is_stopped_inside_twelve_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One ignores all it is told, one was stopped by a signal, one never came to its start."""
+    monkeypatch.setattr(roster, "INTRODUCTION_S", 0.2)  # nobody has to wait for the third to be known
     deaf = write_plugin(tmp_path, "deaf", ECHO + DEAF, start={"stop_timeout": "100ms"})
     frozen = write_plugin(tmp_path, "frozen")
     code = "receive()\nos.write(2, b'asked\\n')\ntime.sleep(60)\n"

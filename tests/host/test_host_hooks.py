@@ -30,6 +30,7 @@ from host import (
 )
 from host.errors import ConfigError, NotSerializable
 from host.observability.events import PluginProblem
+from host.supervision import roster
 from tests.support.plugins import (
     Events,
     end_at_once,
@@ -407,8 +408,9 @@ async def test_a_reload_brings_plugins_to_a_point_and_says_that_a_changed_table_
 
 
 async def test_a_lazy_plugin_that_never_comes_up_holds_nobody_for_longer_than_the_points_time(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(roster, "INTRODUCTION_S", 0.2)
     code = (
         "@plugin.on_start\ndef start() -> None:\n    time.sleep(60)\n@plugin.method\ndef m() -> None: ...\n"
     )
