@@ -29,7 +29,7 @@ def harden() -> None:
     if host_pid is None:
         return
     os.umask(0o077)
-    _yield_to_host()
+    os.nice(_NICE)
     if sys.platform == "linux":
         import ctypes
 
@@ -41,18 +41,6 @@ def harden() -> None:
         if os.getppid() != int(host_pid):
             os._exit(1)
     _limit(os.environ.get("OUTBOARD_RLIMITS", ""))
-
-
-def _yield_to_host() -> None:
-    """Nice counts among the processes of a session. Among sessions, Linux weighs each as a whole, by a nice
-    of its own; where it does not (no autogroup, control groups), there is nothing to be told."""
-    os.nice(_NICE)
-    if os.getsid(0) == os.getpid():  # or it would be somebody else's
-        try:
-            with open("/proc/self/autogroup", "wb", buffering=0) as file:
-                file.write(b"%d" % _NICE)
-        except OSError:  # EAGAIN: ten times a second on the whole machine, unless you are root
-            pass
 
 
 def _limit(text: str) -> None:
