@@ -33,7 +33,7 @@ class Sleeper:
     """What the watch asks of a generation, over a process that does nothing."""
 
     def __init__(self, pid: int) -> None:
-        self.process = SimpleNamespace(pid=pid)
+        self.process = SimpleNamespace(pid=pid, tree=SimpleNamespace(see=lambda below: None))
         self.allowance = self
         self.bounds = Bounds(512 * MIB, 64, 256)
         self._policy = PluginPolicy()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 DAY_S = 86400.0
 
 
-QUICK_PINGS = {"interval": "200ms", "timeout": "200ms", "misses": 2}
+QUICK_PINGS = {"interval": "200ms", "timeout": "500ms", "misses": 2}
 
 
 @pytest.mark.timeout(120)

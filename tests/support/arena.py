@@ -328,7 +328,8 @@ class Besieged(Daemon):
     def call_steady(self, until: threading.Event) -> None:
         while not until.wait(PROBE_S):
             try:
-                assert self.call("steady", "echo", value=self.answered) == self.answered
+                params = {"plugin": "steady", "method": "echo", "params": {"value": self.answered}}
+                assert self.ask("call", params, timeout=60) == self.answered  # the daemon may be stopped
             except Exception as error:
                 self.failed = repr(error)
                 return
