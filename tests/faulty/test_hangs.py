@@ -182,6 +182,17 @@ async def test_eight_calls_that_were_given_up_and_not_answered_are_a_concern(tmp
         assert "calls were given up" in down.reason
 
 
+async def test_the_wait_for_an_answer_is_part_of_the_interval_between_pings(tmp_path: Path) -> None:
+    """Silent for one interval, and then three pings, one each interval: 2 s here, and 20 s at the defaults."""
+    health = {"interval": "500ms", "timeout": "500ms", "misses": 3}
+    async with staged(tmp_path, write_plugin(tmp_path, "victim", health=health, restart=QUICK)) as stage:
+        os.kill(stage.pid("victim"), signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        ended = await stage.events.state("victim", "stopping")
+        assert time.monotonic() - stopped_at < 2.9
+        assert "3 pings" in ended.reason
+
+
 async def test_a_missed_ping_is_a_concern_while_it_serves(tmp_path: Path) -> None:
     victim = write_plugin(tmp_path, "victim", health={"interval": "100ms", "timeout": "100ms", "misses": 100})
     async with staged(tmp_path, victim) as stage:
