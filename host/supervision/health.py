@@ -58,8 +58,8 @@ async def wait_unresponsive(
     while True:
         terms = policy()
         due = max(link.heard_at, asked_at) + terms.ping_interval_s
-        if due > driver.now():
-            await anyio.sleep(due - driver.now())
+        if (wait_s := due - driver.now()) > 0:
+            await anyio.sleep(wait_s)
             now = driver.now()
             if now - due > terms.ping_interval_s:
                 asked_at = now  # we were asleep, not the plugin

@@ -183,7 +183,7 @@ async def test_eight_calls_that_were_given_up_and_not_answered_are_a_concern(tmp
 
 
 async def test_the_wait_for_an_answer_is_part_of_the_interval_between_pings(tmp_path: Path) -> None:
-    """Silent for one interval, and then three pings, one each interval: 2 s here, and 20 s at the defaults."""
+    """Silent for an interval, and then three pings, one each interval: 2 s here, 20 s at the defaults."""
     health = {"interval": "500ms", "timeout": "500ms", "misses": 3}
     async with staged(tmp_path, write_plugin(tmp_path, "victim", health=health, restart=QUICK)) as stage:
         os.kill(stage.pid("victim"), signal.SIGSTOP)
