@@ -47,7 +47,6 @@ bench-cli: $(READY)  ## a command as a whole process, beside an empty Python
 
 bench-supervision: $(READY)  ## what supervision promises, beside what it takes here
 	$(BIN)/python -m tests.bench.supervision
-	$(BIN)/python -m tests.bench.limits
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

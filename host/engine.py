@@ -39,7 +39,7 @@ from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
 from host.supervision.known import Known
 from host.supervision.report import report
-from host.supervision.states import SERVING
+from host.supervision.states import LIVE, SERVING
 from host.supervision.surroundings import Surroundings
 from host.supervision.tree import SupervisorTree
 from host.supervision.usage import UsageWatch
@@ -126,7 +126,7 @@ class Engine:
         self._begun, self._over = anyio.Event(), anyio.Event()
         self.failure: BaseException | None = None
         """What went wrong in its own task."""
-        bus.subscribe(self._look_at_new_processes)
+        bus.subscribe(self._look_at_who_came_or_went)
 
     async def begin(self) -> None:
         """Returns once every eager plugin has left `starting`."""
@@ -205,8 +205,9 @@ class Engine:
         remembers = self._given.state_file is not None and sys.platform == "linux"
         return "next-start" if remembers else "none"
 
-    def _look_at_new_processes(self, event: HostEvent) -> None:
-        if isinstance(event, StateChanged) and event.state in SERVING:
+    def _look_at_who_came_or_went(self, event: HostEvent) -> None:
+        """Of who is there, files are kept open; of who has gone, they are closed."""
+        if isinstance(event, StateChanged) and (event.state in SERVING or event.previous in LIVE):
             self._usage.look_soon()
 
 

@@ -22,7 +22,7 @@ import msgspec
 from host.config.load import Layers, daemon_layers
 from host.config.model import HostTable
 from host.config.places import log_file, overrides_file, places, state_file
-from host.control import guardian, signals
+from host.control import guardian, loop_errors, signals
 from host.control.commands import Commands
 from host.control.listening import Place
 from host.control.notify import Notifier, given_socket
@@ -173,6 +173,7 @@ class _Daemon:
         become_subreaper()
         heard = signals.Signals(on_end=self._end, on_reload=lambda: self._reload_asked.set())
         heard.listen(asyncio.get_running_loop())
+        asyncio.get_running_loop().set_exception_handler(loop_errors.report)
         ring = Ring()
         for subscriber in (ring, self._log, self._note_change):
             self._host.on_event(subscriber)

@@ -1,4 +1,5 @@
-"""From a manifest to what is executed: command, folder, environment. Pure but for looking up a program.
+"""From a manifest to what is executed: command, folder, environment. Pure, but for
+looking whether folder and program are there.
 
 The environment is made from an allow-list. Secrets travel in `initialize` and never in it.
 """
@@ -52,6 +53,9 @@ def launch_spec(
     `own_environment` is the folder of the virtual environment that has its dependencies, if it has any.
     """
     run = candidate.manifest.run
+    if not os.path.isdir(candidate.folder):
+        fix = "put it back, or remove the plugin"
+        raise CannotLaunch(f"its folder {candidate.folder} is not there", fix=fix)
     environment = {name: inherited[name] for name in INHERITED if name in inherited}
     environment.update({name: value for name, value in inherited.items() if name.startswith("LC_")})
     environment.update(

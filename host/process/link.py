@@ -14,6 +14,7 @@ router adds that.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sys
 import traceback
@@ -41,7 +42,9 @@ LARGE_BYTES = 65536
 """A frame of so many makes the pipe larger that it goes through."""
 READ_BYTES = 65536
 MAX_READS = 16
-"""Chunks read in a row before the loop gets its turn."""
+"""Chunks read in a row where nothing that has come may be left unread."""
+TURN_S = 0.002
+"""Chunks are read for so long before the loop gets its turn: a chunk of the smallest messages takes 10 ms."""
 SILENCE_S = 0.02
 MAX_SILENCE_S = 1.0
 EXIT_STATUS_S = 0.05
@@ -256,6 +259,13 @@ class Link:
     # -- hearing -------------------------------------------------------------------------------
 
     def _on_readable(self) -> None:
+        self._read(until=self._driver.now() + TURN_S)
+
+    def _drain(self) -> None:
+        """What has come, before anybody is declared late or lost."""
+        self._read(until=math.inf)
+
+    def _read(self, *, until: float) -> None:
         if self._ended or self._closed:
             return
         for _ in range(MAX_READS):
@@ -278,6 +288,8 @@ class Link:
             if not self._reads_large and self.session.missing >= LARGE_BYTES:
                 self._reads_large = True
                 grow_pipe(self._read_fd)
+            if self._driver.now() > until:
+                return
 
     def _end_of_file(self) -> None:
         if not self._closed:
@@ -339,7 +351,7 @@ class Link:
         """Called by `Deadlines`."""
         if self._closed:
             return None
-        self._on_readable()  # a reply that waits in the pipe is not late
+        self._drain()  # a reply that waits in the pipe is not late
         self._handle(self.session.expire(now))
         return self.session.next_deadline()
 
@@ -395,7 +407,7 @@ class Link:
             return
         except OSError:  # nobody reads any more; what is still to be read may say why
             self._stop_writing()
-            self._on_readable()
+            self._drain()
             # As with the end of the file: the exit status says more, and is a moment behind.
             at = self._driver.now() + EXIT_STATUS_S
             self._driver.call_at(at, lambda: self.lost("the plugin closed its input"))
@@ -410,7 +422,7 @@ class Link:
         """Settles every call: the process has ended, or is about to be killed."""
         if self._closed:
             return
-        self._on_readable()  # what it managed to say before
+        self._drain()  # what it managed to say before
         self._handle(self.session.close(None, reason))
 
     def close_input(self) -> None:

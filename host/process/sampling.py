@@ -3,7 +3,8 @@
 A tree at rest is looked at once a second, all of them in one go; one that may reach a limit soon, up to
 twenty times a second: a quarter of the time that it would need at its present speed. Memory is counted
 quickly (RSS) until that comes near the limit, and then exactly, at no more than a twentieth of one core
-for each tree. Times are given. Blocks for the time that reading takes.
+for each tree; what was shared at the last exact count is taken off meanwhile, and when the rest exceeds the
+limit it is counted at once. Times are given. Blocks for the time that reading takes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ CPU_S = 0.9
 """The kernel counts time in hundredths of a second: a shorter span would be noise."""
 EXACT_REST = 20
 """So many times what an exact count took, it is not repeated."""
+CONFIRM_REST = 4
+"""The same where the limit seems to be exceeded, and all that is wanted is to be certain of it."""
 
 
 class _Tree:
@@ -47,7 +50,7 @@ class _Tree:
         self.cpu_percent = 0.0
         self.files_due = now
         self.open_files: int | None = None
-        self.exact_due = now
+        self.exact_due = self.confirm_due = now
         self.shared = 0
         self.measure: Measure = "rss"
         self.bounds = Bounds()
@@ -147,10 +150,11 @@ class Sampler:
         if limit is None or rss < NEAR * limit:
             tree.measure, tree.shared = "rss", 0
             return rss
-        if now >= tree.exact_due:
-            began = time.perf_counter()
+        if now >= (tree.confirm_due if rss - tree.shared > limit else tree.exact_due):
+            began = time.thread_time()  # what it has cost, and not how long others were in the way
             exact = self._reader.exact_memory(root)
-            tree.exact_due = now + EXACT_REST * (time.perf_counter() - began)
+            cost_s = time.thread_time() - began
+            tree.exact_due, tree.confirm_due = now + EXACT_REST * cost_s, now + CONFIRM_REST * cost_s
             if exact is not None:
                 found, tree.measure = exact
                 tree.shared = max(0, rss - found)

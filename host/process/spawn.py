@@ -1,8 +1,12 @@
 """Starts a child and holds what belongs to it: pid, pipes, the end.
 
-No `preexec_fn`, no `user`, no new session: any of them makes Python fork instead of vfork, which costs
-a large host 20 ms with its loop standing still. What has to happen in the child happens in the child
-(`plugin_sdk/boot.py`). The process group comes from `process_group=0`, which vfork can do.
+No `preexec_fn`, no `user`: either makes Python fork instead of vfork, which costs a large host 20 ms with
+its loop standing still. What has to happen in the child happens in the child (`plugin_sdk/boot.py`).
+
+A plugin has a session of its own, which vfork can do. Linux weighs sessions against each other, as groups:
+what a plugin of the host's own session computes is charged to the host, which then waits for its turn as if
+it had computed it. Eight burners on a busy machine, p99 of the host's loop: 21 to 72 ms in one session, 4 in
+their own (docs/design/decisions/0013-sessions.md). It leads a process group too, and has no terminal.
 
 Call it on the loop's own thread only: Linux sends a child its death signal when the *thread* that
 started it ends.
@@ -152,7 +156,7 @@ def spawn(spec: LaunchSpec, driver: Driver) -> Child:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            process_group=0,
+            start_new_session=True,
         )
         for fd in (stdin, stdout, stderr):
             fds.remove(fd)

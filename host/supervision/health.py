@@ -49,24 +49,33 @@ async def wait_unresponsive(
 ) -> str:
     """Returns the reason once the plugin has missed too many pings in a row; runs until then.
 
-    `policy` is asked each round: it may change while the plugin runs.
+    A ping is due an interval after the last byte, and after the last ping: the wait for an answer counts. So
+    a hang is found after 20 s at most, if a ping may take 5 s, and 3 may be missed, one each 5 s. `policy` is
+    asked each round: it may change while the plugin runs.
     """
     missed = 0
+    asked_at = driver.now()
     while True:
         terms = policy()
-        due = driver.now() + terms.ping_interval_s
-        await anyio.sleep(terms.ping_interval_s)
-        now = driver.now()
-        if now - due > terms.ping_interval_s:
-            continue  # we were asleep, not the plugin
-        if now - link.heard_at < terms.ping_interval_s:
-            missed = 0
-            continue
+        due = max(link.heard_at, asked_at) + terms.ping_interval_s
+        if (wait_s := due - driver.now()) > 0:
+            await anyio.sleep(wait_s)
+            now = driver.now()
+            if now - due > terms.ping_interval_s:
+                asked_at = now  # we were asleep, not the plugin
+                continue
+            if link.heard_at > asked_at:
+                missed = 0
+            if link.heard_at + terms.ping_interval_s > now:
+                continue
+        asked_at = driver.now()
         try:
-            await link.request(PING, {}, deadline=now + terms.ping_timeout_s)
+            await link.request(PING, {}, deadline=asked_at + terms.ping_timeout_s)
             link.pongs += 1
             missed = 0
         except Expired:
+            if driver.now() - asked_at > terms.ping_timeout_s + terms.ping_interval_s:
+                continue  # asleep again
             missed += 1
             pulse.missed += 1
             if missed >= terms.ping_misses:

@@ -29,7 +29,7 @@ from host.supervision.states import State
 
 SAVE_S = 5.0
 """How long anybody waits for a disk."""
-RETRY_S = 5.0
+RETRY_S = 1.0
 """How soon a disk that would not take it is tried again."""
 DAMAGED = ".damaged"
 

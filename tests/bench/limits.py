@@ -1,23 +1,17 @@
-"""What limits cost, and how far they are overshot. `python -m tests.bench.limits [WORD ...]` prints it.
-
-A row is a function that returns one number and a word about it, with a promise beside it. With words,
-only the rows whose name has one of them.
-"""
+"""What limits cost, and how far they are overshot: rows for `python -m tests.bench.supervision`."""
 
 from __future__ import annotations
 
 import gc
-import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 
@@ -27,6 +21,7 @@ from host.process.sampling import Sampler, reader
 from host.process.usage import Bounds, Usage
 from host.supervision.limits import Watches, judge
 from host.supervision.usage import UsageWatch
+from tests.bench.promises import Row
 from tests.support.plugins import write_plugin, write_raw_plugin
 
 PLUGINS = 500
@@ -34,18 +29,12 @@ MIB = 1024**2
 LIMIT_MIB = 200
 
 
-class Row(NamedTuple):
-    name: str
-    promise: float | None
-    unit: str
-    measure: Callable[[Path], float]
-
-
 class Sleeper:
     """What the watch asks of a generation, over a process that does nothing."""
 
     def __init__(self, pid: int) -> None:
-        self.child = SimpleNamespace(pid=pid)
+        self.process = SimpleNamespace(pid=pid, tree=SimpleNamespace(see=lambda below: None))
+        self.allowance = self
         self.bounds = Bounds(512 * MIB, 64, 256)
         self._policy = PluginPolicy()
         self._watches: Watches = {}
@@ -69,7 +58,7 @@ def sleepers() -> Iterator[list[int]]:
             process.wait()
 
 
-def cost_of_a_tick(home: Path) -> float:
+def cost_of_a_tick(home: Path) -> list[float]:
     with sleepers() as pids:
         sampler = Sampler(reader())
         wanted = {pid: Bounds(512 * MIB, 64, 256) for pid in pids}
@@ -80,10 +69,10 @@ def cost_of_a_tick(home: Path) -> float:
             took.append(time.perf_counter() - began)
             now += 1.0
         sampler.close()
-    return statistics.median(took) * 1000
+    return [each * 1000 for each in took]
 
 
-def share_of_a_core(home: Path) -> float:
+def share_of_a_core(home: Path) -> list[float]:
     seconds = 20.0
 
     async def watch(there: list[Any]) -> float:
@@ -98,10 +87,10 @@ def share_of_a_core(home: Path) -> float:
         return spent / seconds * 100
 
     with sleepers() as pids:
-        return anyio.run(watch, [Sleeper(pid) for pid in pids])
+        return [anyio.run(watch, [Sleeper(pid) for pid in pids])]
 
 
-def host_memory_for_each(home: Path) -> float:
+def host_memory_for_each(home: Path) -> list[float]:
     folders = [write_raw_plugin(home, f"p{n}", "handshake()\nserve()\n") for n in range(PLUGINS)]
 
     async def grow() -> float:
@@ -115,7 +104,7 @@ def host_memory_for_each(home: Path) -> float:
             gc.collect()
             return (rss() - before) / (PLUGINS - 1) / 1024
 
-    return anyio.run(grow)
+    return [anyio.run(grow)]
 
 
 def rss() -> int:
@@ -220,8 +209,8 @@ def burn(processes: int, s: float) -> None:
 """
 
 
-def lateness(home: Path) -> float:
-    """p99 of the host's loop beside eight burners, ms."""
+def lateness(home: Path) -> list[float]:
+    """Of the host's loop beside eight burners, ms."""
 
     async def run() -> list[float]:
         plugin = write_plugin(home, "burner", BURNERS)
@@ -231,52 +220,34 @@ def lateness(home: Path) -> float:
             while time.monotonic() < until:
                 due = time.monotonic() + 0.005
                 await anyio.sleep(0.005)
-                late.append(time.monotonic() - due)
+                late.append((time.monotonic() - due) * 1000)
             return late
 
-    return statistics.quantiles(anyio.run(run), n=100)[98] * 1000
+    return anyio.run(run)
+
+
+def overshoots(home: Path, method: str, **params: int) -> list[float]:
+    return [overshoot(home / str(time), method, **params) for time in range(3)]
 
 
 ROWS = [
-    Row("the host's loop beside 8 burners: late, p99", 25, "ms", lateness),
-    Row(f"one look at {PLUGINS} plugins", None, "ms", cost_of_a_tick),
+    Row("the host's loop beside 8 burners: late, p99", 10, "ms", lateness, "p99"),
     Row(f"watching {PLUGINS} plugins at rest: share of a core", 0.5, "%", share_of_a_core),
+    Row(f"one look at {PLUGINS} plugins", None, "ms", cost_of_a_tick),
     Row(f"memory of the host for each of {PLUGINS} plugins", None, "KiB", host_memory_for_each),
-    Row(
-        f"over {LIMIT_MIB} MiB, one process, 600 MiB/s",
-        5,
-        "%",
-        lambda home: overshoot(home, "alone", mib_per_s=600),
-    ),
-    Row(
-        f"over {LIMIT_MIB} MiB, one process, 10 MiB/s",
-        5,
-        "%",
-        lambda home: overshoot(home, "alone", mib_per_s=10),
-    ),
     *(
         Row(
-            f"over {LIMIT_MIB} MiB, 10 forks, {speed} MiB/s together",
+            f"over {LIMIT_MIB} MiB, {who}, {speed} MiB/s",
             promise,
             "%",
-            lambda home, speed=speed: overshoot(home, "split", forks=10, mib_per_s=speed),  # type: ignore[misc]
+            partial(overshoots, method=method, mib_per_s=speed, **more),
         )
-        for speed, promise in ((20, 5), (100, None), (600, None))
+        for who, method, more, speed, promise in (
+            ("one process", "alone", {}, 600, 5),
+            ("one process", "alone", {}, 10, 5),
+            ("10 forks", "split", {"forks": 10}, 20, 5),
+            ("10 forks", "split", {"forks": 10}, 100, None),
+            ("10 forks", "split", {"forks": 10}, 600, None),
+        )
     ),
 ]
-
-
-def main() -> None:
-    print(f"{'':<55}  {'here':>12}  promised")
-    for row in ROWS:
-        if sys.argv[1:] and not any(word in row.name for word in sys.argv[1:]):
-            continue
-        with tempfile.TemporaryDirectory() as name:
-            found = row.measure(Path(name))
-        promised = "-" if row.promise is None else f"{row.promise:g} {row.unit}"
-        missed = "" if row.promise is None or found <= row.promise else "  MISSED"
-        print(f"{row.name:<55}  {found:>8.2f} {row.unit:<3}  {promised}{missed}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -48,7 +48,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     tester = write_plugin(home / "plugins", "tester", TESTER, health={"interval": "200ms"})
     with Daemon(home, SAMPLES / "hello", SAMPLES / "text_tools", tester) as started:
         yield started
-        assert {plugin["generation"] for plugin in started.status()["plugins"]} == {1}
+        generations = {plugin["generation"] for plugin in started.status()["plugins"]}
+        assert generations == {1}, started.ask("why", {"name": "tester"})["causes"]
 
 
 @pytest.fixture

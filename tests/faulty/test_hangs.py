@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from host import DeadlineExceeded, PluginCrashed, PluginUnavailable
+from host.supervision import roster
 from tests.support.loops import on_every_loop
 from tests.support.plugins import ECHO, QUICK, is_gone, settled, staged, write_plugin, write_raw_plugin
 
@@ -181,6 +182,17 @@ async def test_eight_calls_that_were_given_up_and_not_answered_are_a_concern(tmp
         assert "calls were given up" in down.reason
 
 
+async def test_the_wait_for_an_answer_is_part_of_the_interval_between_pings(tmp_path: Path) -> None:
+    """Silent for an interval, and then three pings, one each interval: 2 s here, 20 s at the defaults."""
+    health = {"interval": "500ms", "timeout": "500ms", "misses": 3}
+    async with staged(tmp_path, write_plugin(tmp_path, "victim", health=health, restart=QUICK)) as stage:
+        os.kill(stage.pid("victim"), signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        ended = await stage.events.state("victim", "stopping")
+        assert time.monotonic() - stopped_at < 2.9
+        assert "3 pings" in ended.reason
+
+
 async def test_a_missed_ping_is_a_concern_while_it_serves(tmp_path: Path) -> None:
     victim = write_plugin(tmp_path, "victim", health={"interval": "100ms", "timeout": "100ms", "misses": 100})
     async with staged(tmp_path, victim) as stage:
@@ -192,8 +204,11 @@ async def test_a_missed_ping_is_a_concern_while_it_serves(tmp_path: Path) -> Non
 
 
 @on_every_loop
-async def test_whatever_it_hangs_in_a_plugin_is_stopped_inside_twelve_seconds(tmp_path: Path) -> None:
+async def test_whatever_it_hangs_in_a_plugin_is_stopped_inside_twelve_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One ignores all it is told, one was stopped by a signal, one never came to its start."""
+    monkeypatch.setattr(roster, "INTRODUCTION_S", 0.2)  # nobody has to wait for the third to be known
     deaf = write_plugin(tmp_path, "deaf", ECHO + DEAF, start={"stop_timeout": "100ms"})
     frozen = write_plugin(tmp_path, "frozen")
     code = "receive()\nos.write(2, b'asked\\n')\ntime.sleep(60)\n"

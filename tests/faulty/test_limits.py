@@ -22,6 +22,7 @@ from host import PluginCrashed, RemoteError
 from host.observability.events import StateChanged
 from host.observability.snapshot import LimitStatus
 from host.process.usage import Usage
+from tests.support.arena import STRICT, p99
 from tests.support.plugins import QUICK, Stage, is_gone, staged, write_plugin
 
 pytestmark = [
@@ -369,6 +370,7 @@ async def test_changed_limits_hold_for_the_process_that_runs(tmp_path: Path) -> 
 async def test_eight_burners_keep_the_host_from_nothing(tmp_path: Path) -> None:
     async with staged(tmp_path, glutton(tmp_path)) as stage:
         assert await stage.host.call("victim", "nice") == os.nice(0) + 5
+        assert os.getsid(stage.pid("victim")) == stage.pid("victim")  # or its work would be charged to us
         await stage.host.call("victim", "burn", processes=8, s=3)
         late: list[float] = []
         until = time.monotonic() + 2.5
@@ -377,7 +379,6 @@ async def test_eight_burners_keep_the_host_from_nothing(tmp_path: Path) -> None:
             due = time.monotonic() + 0.005
             await anyio.sleep(0.005)
             late.append(time.monotonic() - due)
-        # The promise is 25 ms, and the bench measures it. Here other people's work is on the machine too.
-        assert sorted(late)[int(len(late) * 0.99)] < 0.1
+        assert p99(late) <= (0.025 if STRICT else 0.1)
         assert stage.answered - answered > 100
         assert await stage.host.call("victim", "echo", value=1, timeout=5) == 1

@@ -26,8 +26,8 @@ async def test_row_17_600_mib_a_second_over_200_mib_ends_it_in_time(tmp_path: Pa
 
 
 async def test_row_18_a_leak_degrades_it_first_and_ends_it_then(tmp_path: Path) -> None:
-    """10 MiB a second under a limit that is ten seconds away."""
-    async with arena(tmp_path, gremlin(tmp_path, limits={"memory": "120MiB"})) as fought:
+    """10 MiB a second under a limit that is nine seconds away."""
+    async with arena(tmp_path, gremlin(tmp_path, limits={"memory": "100MiB"})) as fought:
         await fought.call("victim", "leak", seconds=30)
         degraded = await fought.events.state("victim", "degraded", within_s=20)
         assert "memory" in degraded.reason
@@ -53,7 +53,7 @@ async def test_row_20_memory_that_five_forks_share_counts_once(tmp_path: Path) -
         pid = fought.pid("victim")
         await fought.call("victim", "share_memory", seconds=60)
         await fought.becomes(lambda status: (status.processes or 0) >= 6)
-        await anyio.sleep(3)  # the one thing to be seen is that nothing happens, for more than two looks
+        await anyio.sleep(1.5)  # the one thing to be seen is that nothing happens, for more than four looks
         assert await fought.call("victim", "echo", n=1) == {"n": 1}
         assert fought.pid("victim") == pid
         assert "quarantined" not in fought.events.states("victim")
@@ -66,5 +66,5 @@ async def test_row_21_a_memfd_is_a_documented_gap_without_a_control_group(tmp_pa
     async with arena(tmp_path, gremlin(tmp_path, limits={"memory": "200MiB"})) as fought:
         pid = fought.pid("victim")
         await fought.call("victim", "hide_memory", timeout=10)
-        await anyio.sleep(3)  # nothing happens, which is the gap
+        await anyio.sleep(1.5)  # nothing happens, which is the gap
         assert fought.pid("victim") == pid

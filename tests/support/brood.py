@@ -33,6 +33,7 @@ def start(*, setsid=False, twice=False, under=False, deaf=False, env=None):
         os.execve("/bin/sleep", ["sleep", "120"], os.environ if env is None else env)
     os.close(writing)
     pid = int(os.read(reading, 20))
+    os.read(reading, 1)  # the end of the file: it has become a sleep, and its environment can be read
     os.close(reading)
     if twice:
         os.waitpid(first, 0)

@@ -5,6 +5,8 @@ Nothing here sleeps to wait: `Events` is fed by the host's own event subscriptio
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -195,7 +197,15 @@ async def staged(tmp_path: Path, *plugins: Path) -> AsyncIterator[Stage]:
             await host.call("steady", "echo", timeout=5)
         assert host.status("steady").plugins[0].generation == 1
         tasks.cancel_scope.cancel()
+        end_at_once(host, *(plugin.name for plugin in plugins))
     assert not stage.events.failures("steady")
+
+
+def end_at_once(host: Host, *names: str) -> None:
+    """Kills plugins that would take the whole ladder of a stop, which is the subject of other tests."""
+    for plugin in host.status().plugins:
+        if plugin.name in names and plugin.pid is not None and not is_gone(plugin.pid):
+            os.kill(plugin.pid, signal.SIGKILL)
 
 
 def is_gone(pid: int) -> bool:
