@@ -40,6 +40,7 @@ coverage: $(READY)  ## how much of the pure parts the tests run
 bench: $(READY)  ## a call, as a ratio to a raw pipe of the same run
 	$(BIN)/python -m tests.bench.calls
 	$(BIN)/python -m tests.bench.hooks
+	$(BIN)/python -m tests.bench.streams
 
 bench-cli: $(READY)  ## a command as a whole process, beside an empty Python
 	$(BIN)/python -m tests.bench.cli

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from host.routing.dispatch import HookOutcome, HookResult
     from host.routing.extension_points import ExtensionPoint
     from host.routing.listeners import Published
+    from host.routing.stream import Stream
     from host.routing.topics import Topic
     from host.supervision.plan import Plan
 
@@ -119,6 +120,7 @@ __all__ = [
     "StoreConflict",
     "StoreFull",
     "StoreUnavailable",
+    "Stream",
     "Topic",
     "UnknownExtensionPoint",
     "UnknownKey",
@@ -151,6 +153,7 @@ _ELSEWHERE = {
     ),
     **dict.fromkeys(("PluginContract", "PointContract"), "host.contracts.document"),
     **dict.fromkeys(("HostStatus", "PluginStatus", "Status", "Why"), "host.observability.snapshot"),
+    "Stream": "host.routing.stream",
     "Published": "host.routing.listeners",
     "Topic": "host.routing.topics",
 }

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import EllipsisType, TracebackType
@@ -29,12 +30,15 @@ from host.host import Host
 from host.observability.events import HostEvent
 from host.observability.openmetrics import Measures
 from host.observability.snapshot import Status, Why
+from host.process.link import OnProgress
 from host.proxy import Asked, Proxied, object_of
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.listeners import Published
+from host.routing.stream import Stream
 from host.routing.topics import Topic
 from host.supervision.plan import Plan
+from protocol import values
 from protocol.lifecycle import MethodInfo
 
 _Path = str | os.PathLike[str]
@@ -89,6 +93,51 @@ class _Errand(Generic[T]):
     def _settle(self) -> None:
         self._over = True
         self._waiting.release()
+
+
+class BlockingStream:
+    """An iterator over the items of a plugin's method; also `with`, which closes it at its end.
+
+    Many items come over from the host's thread at once, as many as have arrived there.
+    """
+
+    def __init__(self, stream: Stream, do: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]) -> None:
+        self._stream = stream
+        self._do = do
+        self._items: deque[msgspec.Raw] = deque()
+        self._is_over = False
+
+    def __iter__(self) -> BlockingStream:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._items:
+            if not self._is_over:
+                try:
+                    self._items.extend(self._do(self._stream.batch))
+                except BaseException:
+                    self._is_over = True
+                    raise
+            if not self._items:
+                self._is_over = True
+                raise StopIteration
+        return values.decode(self._items.popleft())
+
+    def close(self) -> None:
+        """Ends it: the plugin is told that no more is wanted. Once it is over this does nothing."""
+        self._items.clear()
+        if not self._is_over:
+            self._is_over = True
+            try:
+                self._do(self._stream.aclose)
+            except HostMisuse:
+                pass  # the host is no more, and neither is the stream
+
+    def __enter__(self) -> BlockingStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class BlockingHost:
@@ -186,11 +235,14 @@ class BlockingHost:
         *,
         timeout: float | EllipsisType | None = ...,
         params: Any = None,
+        on_progress: OnProgress | None = None,
         **named: Any,
     ) -> Any:
-        """See `Host.call`."""
+        """See `Host.call`. `on_progress` is called on the host's thread, and cannot call the host."""
         given = named if params is None else params
-        return self._do(partial(self._host.call, plugin, method, timeout=timeout, params=given))
+        return self._do(
+            partial(self._host.call, plugin, method, timeout=timeout, params=given, on_progress=on_progress)
+        )
 
     def proxy(
         self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
@@ -205,6 +257,24 @@ class BlockingHost:
             return method
 
         return object_of(proxied, method_of)  # type: ignore[no-any-return]
+
+    def stream(
+        self,
+        plugin: str,
+        method: str,
+        /,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        params: Any = None,
+        on_progress: OnProgress | None = None,
+        **named: Any,
+    ) -> BlockingStream:
+        """See `Host.stream`. For one thread at a time."""
+        given = named if params is None else params
+        begin = partial(
+            self._host.stream, plugin, method, timeout=timeout, params=given, on_progress=on_progress
+        )
+        return BlockingStream(self._do(partial(_at_once, begin)), self._do)
 
     def hook(
         self,

@@ -33,12 +33,14 @@ from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem
 from host.observability.openmetrics import Measures, exposition, families
 from host.observability.snapshot import Status, Why
+from host.process.link import OnProgress
 from host.proxy import Proxied, async_method, object_of
 from host.routing.dispatch import HookOutcome
 from host.routing.extension_points import ExtensionPoint
 from host.routing.hooks import Hooks
 from host.routing.listeners import Listeners, Published
 from host.routing.router import Router
+from host.routing.stream import Stream
 from host.routing.topics import Topic, by_name, encoded
 from host.store.stores import Stores
 from host.supervision.app_settings import AppSettings
@@ -160,12 +162,14 @@ class Host:
         *,
         timeout: float | EllipsisType | None = ...,
         params: Any = None,
+        on_progress: OnProgress | None = None,
         **named: Any,
     ) -> Any:
         """The result of a plugin's method, as JSON decodes it.
 
         `timeout` is in seconds, None for none; not given, it is the method's own, else 30 s.
         Parameters are given by name; `params` takes a dict or a struct for names that collide.
+        `on_progress` is called on the loop, with done, total and message, as the plugin gets on.
         Cancel-safe: the plugin is told.
 
         Raises:
@@ -173,13 +177,20 @@ class Host:
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """
-        return await self._route(plugin, method, named if params is None else params, timeout, decode=True)
+        return await self._route(
+            plugin, method, named if params is None else params, timeout, decode=True, on_progress=on_progress
+        )
 
     async def call_raw(
-        self, plugin: str, method: str, params: Any, timeout: float | EllipsisType | None
+        self,
+        plugin: str,
+        method: str,
+        params: Any,
+        timeout: float | EllipsisType | None,
+        on_progress: OnProgress | None = None,
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
-        return await self._route(plugin, method, params, timeout)  # type: ignore[no-any-return]
+        return await self._route(plugin, method, params, timeout, on_progress)  # type: ignore[no-any-return]
 
     def proxy(
         self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
@@ -195,6 +206,31 @@ class Host:
         """
         proxied = self._proxied(plugin, api, timeout, is_async=True)
         return object_of(proxied, partial(async_method, proxied))  # type: ignore[no-any-return]
+
+    def stream(
+        self,
+        plugin: str,
+        method: str,
+        /,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        params: Any = None,
+        on_progress: OnProgress | None = None,
+        **named: Any,
+    ) -> Stream:
+        """The items of a plugin's method, one by one, for `async for`. Like `call`, which see.
+
+            async for line in host.stream("tail", "lines", path="x", timeout=None): ...
+
+        It begins with the first item. Who reads slowly slows the plugin down. Leaving early tells the
+        plugin; `async with` does so at a certain point. `timeout` is for all of it.
+
+        Raises (while it is iterated): what `call` raises, after the items that came until then.
+        """
+        router = self._router
+        if router is None or not self._driver.is_current():
+            raise self._misuse()
+        return router.stream(plugin, method, named if params is None else params, timeout, on_progress)
 
     async def hook(
         self,
@@ -450,13 +486,14 @@ class Host:
         method: str,
         params: Any,
         timeout: float | EllipsisType | None,
+        on_progress: OnProgress | None = None,
         *,
         decode: bool = False,
     ) -> Coroutine[Any, Any, Any]:
         router = self._router
         if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
             raise self._misuse()
-        return router.call(plugin, method, params, timeout, decode=decode)
+        return router.call(plugin, method, params, timeout, decode=decode, on_progress=on_progress)
 
     @property
     def _entered(self) -> Engine:

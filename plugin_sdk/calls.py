@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from plugin_sdk import errors
+from protocol import values
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
-from protocol.events import Expired, Lost, Reply
+from protocol.events import Expired, Lost, Reply, Resumed, Streamed
 from protocol.pending import Call
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ LATE_S = 0.1
 """The host ends a call when its time is over; so much later a plugin does it by itself."""
 UPDATE = "config/update"
 Settled = Reply | Expired | Lost
+News = Settled | Streamed | Resumed
+"""What a thread may wait for."""
 _OVER = RpcError(ErrorCode.REQUEST_CANCELLED, "the call that it was made for is over")
 
 
@@ -42,6 +45,8 @@ class Question(msgspec.Struct, frozen=True):
     timeout_s: float | None
     result: Any = Any
     """Its type; None for no result worth a word."""
+    credit: int | None = None
+    """Items that may come at once, where the answer is a stream."""
 
 
 class Waiting:
@@ -50,11 +55,11 @@ class Waiting:
     __slots__ = ("_lock", "_over", "inbox")
 
     def __init__(self) -> None:
-        self.inbox: SimpleQueue[Settled | Job | None] = SimpleQueue()
+        self.inbox: SimpleQueue[News | Job | None] = SimpleQueue()
         self._lock = Lock()
         self._over = False
 
-    def settle(self, event: Settled) -> None:
+    def settle(self, event: News) -> None:
         self.inbox.put(event)
 
     def cancel(self) -> None:
@@ -75,7 +80,7 @@ class Waiting:
         try:
             while True:
                 left = self.inbox.get_nowait()
-                if left is not None and not isinstance(left, Settled):
+                if left is not None and not isinstance(left, News):
                     left.come_too_late(_OVER)
         except Empty:
             pass
@@ -101,8 +106,13 @@ def ask(desk: Desk, context: Context, question: Question) -> Any:
         desk.waiting.remove(waiting)
         waiting.end()
     if settled is None and not context.cancelled:
-        settled = Expired(call)
+        settled = gone_by(call)
     return answer_in(settled, question)
+
+
+def gone_by(call: Call) -> Expired:
+    """What has become of a call that the host has not ended in time."""
+    return Expired(call)
 
 
 def deadline_of(context: Context, question: Question) -> float | None:
@@ -121,20 +131,25 @@ def send(desk: Desk, context: Context, question: Question, token: Any) -> Call:
         meta.traceparent, meta.tracestate = context.traceparent, context.tracestate
     if "deadline" in desk.features and question.timeout_s is not None:
         meta.timeout_ms = max(1, int(question.timeout_s * 1000))
+    if question.credit is not None:
+        if "stream" not in desk.features:
+            text = "this host knows no streams"
+            raise _made(errors.MethodNotFound, question, ErrorCode.METHOD_NOT_FOUND, text)
+        meta.credit = question.credit
     try:
         return desk.channel.request(question.wire_name, question.params, token=token, meta=meta)
     except Refused as refused:
         raise _refused(refused, question) from None
 
 
-def answer_in(settled: Settled | None, question: Question) -> Any:
+def answer_in(settled: News | None, question: Question) -> Any:
     if settled is None:
         raise _cancelled(question)
     if isinstance(settled, Reply):
         if settled.error is not None:
             raise _failure(settled.error, question)
         assert settled.result is not None
-        return None if question.result is None else msgspec.json.decode(settled.result, type=question.result)
+        return None if question.result is None else values.decode(settled.result, question.result)
     if isinstance(settled, Lost):
         raise _made(errors.PluginUnavailable, question, ErrorCode.SHUTTING_DOWN, "the host is gone")
     raise _made(errors.DeadlineExceeded, question, ErrorCode.DEADLINE_EXCEEDED, "no answer in time")

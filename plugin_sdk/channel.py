@@ -11,12 +11,16 @@ import os
 import threading
 from typing import Any
 
+from plugin_sdk import memory
 from protocol.envelope import MessageId, Meta
 from protocol.errors import Refused, RpcError
 from protocol.events import Event
+from protocol.lifecycle import ProgressValue
 from protocol.outbox import Lane
 from protocol.pending import Call
 from protocol.session import Session
+
+LARGE_BYTES = 256 * 1024
 
 
 class Channel:
@@ -28,6 +32,7 @@ class Channel:
         self._write_fd = write_fd
         self._lock = threading.Lock()
         self._is_writing = False  # read and changed under the lock
+        self._is_used_to_large = False
 
     def receive(self, data: bytes) -> list[Event]:
         """The events in `data`; b"" is the end of the file. Answers that the session gives itself leave."""
@@ -35,7 +40,13 @@ class Channel:
             events = self.session.receive(data, 0.0) if data else self.session.receive_eof()
         if self.session.outbox.bytes:
             self.release()
+        if self.session.missing >= LARGE_BYTES and not self._is_used_to_large:
+            self._get_used_to_large()
         return events
+
+    def _get_used_to_large(self) -> None:
+        self._is_used_to_large = True
+        memory.keep_for_the_next()
 
     def reply(self, id: MessageId, result: Any) -> None:
         with self._lock:
@@ -60,6 +71,61 @@ class Channel:
             return False
         self.release()
         return queued
+
+    def progress(self, id: MessageId, value: ProgressValue) -> None:
+        """The latest word on how far a request is; nothing if it has been answered."""
+        try:
+            with self._lock:
+                self.session.progress(id, value)
+        except Refused:
+            return
+        self.release()
+
+    def is_stream(self, id: MessageId) -> bool:
+        """Whether the answer to a request may be a stream."""
+        return self.session.sending(id) is not None
+
+    def has_room(self, id: MessageId) -> bool:
+        """Whether the stream that answers a request may have one more item; True if it is over anyway."""
+        with self._lock:
+            sending = self.session.sending(id)
+            return sending is None or sending.has_room
+
+    def add_item(self, id: MessageId, value: Any) -> bool:
+        """Adds an item to the stream that answers a request; whether there is room for another.
+
+        Full batches leave; it waits for the pipe if too much does already. Raises `Refused`.
+        """
+        item = self.session.item(value)
+        with self._lock:
+            sending = self.session.sending(id)
+            if sending is None:  # the connection is closed
+                return True
+            leaves_before, leaves = not sending.fits(item), False
+            if not leaves_before:
+                leaves = sending.add(item)
+        if leaves_before:
+            self.send_items(id)
+            with self._lock:
+                leaves = sending.add(item)
+        if leaves:
+            self.send_items(id)
+        return sending.has_room
+
+    def send_items(self, id: MessageId) -> None:
+        """Sends the batch that has been begun, if there is one. What may wait here, credit bounds."""
+        with self._lock:
+            self.session.send_items(id, always=True)
+            data = self._begin()
+        if data:
+            self._write(data)
+
+    def use(self, call: Call, count: int, size: int) -> None:
+        """So many items of the answer to our call, of so many bytes, are out of our hands."""
+        with self._lock:
+            self.session.use(call, count, size)
+        if self.session.outbox.bytes:
+            self.release()
 
     def request(self, method: str, params: Any, *, token: Any, meta: Meta | None) -> Call:
         """Asks the host; the answer comes out of `receive` with the token. Raises `Refused`."""
@@ -91,6 +157,8 @@ class Channel:
         return data
 
     def _write(self, data: bytes) -> None:
+        if len(data) >= LARGE_BYTES and not self._is_used_to_large:
+            self._get_used_to_large()
         """Writes what `_begin` has given, and what others have left here meanwhile."""
         outbox = self.session.outbox
         while data:

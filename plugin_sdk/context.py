@@ -15,7 +15,8 @@ from plugin_sdk import calls
 from plugin_sdk.calls import Question, Waiting
 from plugin_sdk.store import AsyncStore, Store
 from protocol.envelope import MessageId, Meta
-from protocol.lifecycle import ConfigUpdate, ProgressParams, ProgressValue, StatusText
+from protocol.lifecycle import ConfigUpdate, ProgressValue, StatusText
+from protocol.streams import CREDIT
 
 if TYPE_CHECKING:
     from plugin_sdk.jobs import Desk
@@ -30,13 +31,24 @@ current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", 
 class Context:
     """The call that a handler works on, and the plugin that it belongs to."""
 
-    __slots__ = ("_cancelled", "_desk", "_meta", "_said_at", "_taken_at", "_waiting", "request_id")
+    __slots__ = (
+        "_cancelled",
+        "_desk",
+        "_meta",
+        "_progress",
+        "_said_at",
+        "_taken_at",
+        "_waiting",
+        "request_id",
+    )
 
     def __init__(self, desk: Desk, request_id: MessageId | None, meta: Meta | None) -> None:
         self._desk = desk
         self.request_id = request_id
         self._cancelled = False
         self._said_at = 0.0
+        self._progress: ProgressValue | None = None
+        """What is to be said next."""
         self._waiting: list[Waiting] = []
         self._meta = meta or _NOTHING_SAID
         self._taken_at = desk.clock()
@@ -107,6 +119,24 @@ class Context:
         asked = {"topic": topic, "value": value}
         return self._ask(Question("host", "event.publish", "event/publish", asked, None, None))
 
+    def stream(
+        self,
+        plugin: str,
+        method: str,
+        /,
+        *,
+        timeout: float | None = None,
+        params: Any = None,
+        **named: Any,
+    ) -> Any:
+        """The items of another plugin's method, one by one; in an `AsyncContext`, for `async for`.
+
+        Like `call`; `timeout` is for all of it. The other plugin is told of whoever leaves early, and stops.
+        """
+        given = named if params is None else params
+        asked = {"plugin": plugin, "method": method, "params": given}
+        return self._items(Question(plugin, method, "plugin/call", asked, timeout, credit=CREDIT))
+
     @property
     def host(self) -> Services:
         """The services of the app that the host is part of: `ctx.host.mail.send(to="ada")`."""
@@ -145,6 +175,11 @@ class Context:
     def _ask(self, question: Question) -> Any:
         return calls.ask(self._desk, self, question)
 
+    def _items(self, question: Question) -> Any:
+        from plugin_sdk.inflow import Items
+
+        return Items(self._desk, self, question)
+
     @property
     def data_dir(self) -> Path:
         """A folder of the plugin's own that survives restarts and updates; made when first asked for."""
@@ -157,12 +192,23 @@ class Context:
         self._desk.channel.notify("status/text", StatusText(text=text))
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """How far this call is. Sent only if the caller asked for it, and at most every 50 ms."""
-        now = time.monotonic()
-        if self._meta.progress and self.request_id is not None and now - self._said_at >= _PROGRESS_EVERY_S:
-            self._said_at = now
-            value = ProgressValue(done=done, total=total, message=message)
-            self._desk.channel.notify("$/progress", ProgressParams(token=self.request_id, value=value))
+        """How far this call is. Sent only if the caller asked for it; every 50 ms at most, the latest."""
+        if not self._meta.progress or self.request_id is None:
+            return
+        waits = self._progress is not None
+        self._progress = ProgressValue(done=done, total=total, message=message)
+        if not waits:
+            wait_s = self._said_at + _PROGRESS_EVERY_S - time.monotonic()
+            if wait_s <= 0:
+                self._say_progress()
+            else:
+                self._desk.later.call(wait_s, self._say_progress)
+
+    def _say_progress(self) -> None:
+        value, self._progress = self._progress, None
+        if value is not None and self.request_id is not None and self.request_id in self._desk.active:
+            self._said_at = time.monotonic()
+            self._desk.channel.progress(self.request_id, value)
 
 
 class AsyncContext(Context):
@@ -183,6 +229,11 @@ class AsyncContext(Context):
     async def _ask_for_settings(self, question: Question) -> Any:
         await self._ask(question)
         return self.settings
+
+    def _items(self, question: Question) -> Any:
+        from plugin_sdk.async_streams import AsyncItems
+
+        return AsyncItems(self._desk, self, question)
 
 
 class Services:

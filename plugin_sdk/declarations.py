@@ -46,7 +46,13 @@ class Declarations:
 
     @overload
     def method(
-        self, /, *, name: str | None = None, idempotent: bool = False, timeout_s: float | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        stream: bool = False,
+        idempotent: bool = False,
+        timeout_s: float | None = None,
     ) -> Callable[[F], F]: ...
 
     def method(
@@ -55,11 +61,13 @@ class Declarations:
         /,
         *,
         name: str | None = None,
+        stream: bool = False,
         idempotent: bool = False,
         timeout_s: float | None = None,
     ) -> Any:
         """Makes a function callable by the host, by its own name. Type hints are the contract.
 
+        `stream`: it answers in items, those that it yields; `-> Iterator[T]` or `-> AsyncIterator[T]`.
         `idempotent` says that calling it twice does no harm; `timeout_s` is how long it may take
         when the caller does not say.
         """
@@ -68,6 +76,7 @@ class Declarations:
             info = MethodInfo(
                 name=name or function.__name__,
                 doc=(function.__doc__ or "").strip(),
+                stream=stream,
                 idempotent=idempotent,
                 timeout_s=timeout_s,
             )
@@ -224,13 +233,10 @@ class Declarations:
         """Whether anything here is `async def`, so that asyncio is worth its import."""
         from inspect import iscoroutinefunction
 
-        functions = [handler.function for handler in self.methods.values()]
-        functions += [handler.function for handler, _ in self.hooks.values()]
-        functions += [handler.function for handler in self.subscriptions.values()]
-        functions += [
-            function for function in (self.start, self.stop, self.config_change) if function is not None
-        ]
-        return any(iscoroutinefunction(function) for function in functions)
+        handlers = [*self.methods.values(), *(handler for handler, _ in self.hooks.values())]
+        handlers += self.subscriptions.values()
+        functions = [self.start, self.stop, self.config_change]
+        return any(handler.is_async for handler in handlers) or any(map(iscoroutinefunction, functions))
 
     def provides(self) -> Provides:
         """What the handshake tells the host."""

@@ -14,18 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from plugin_sdk.calls import Settled, Waiting
+from plugin_sdk.calls import News, Waiting
 from plugin_sdk.channel import Channel
 from plugin_sdk.context import AsyncContext, Context, current_traceparent
 from plugin_sdk.declarations import Declarations
 from plugin_sdk.dispatch import error_from, text_of
+from plugin_sdk.later import Later
 from plugin_sdk.logs import bridge
 from plugin_sdk.settings import objection, objections, read_settings
 from plugin_sdk.signature import Handler
+from protocol import values
 from protocol.contract import nearest
 from protocol.envelope import MessageId
 from protocol.errors import ErrorCode, RpcError
-from protocol.events import Cancelled, Ended, Event, Expired, Lost, Notification, Reply, Request
+from protocol.events import (
+    Cancelled,
+    Ended,
+    Event,
+    Expired,
+    Lost,
+    Notification,
+    Reply,
+    Request,
+    Resumed,
+    Streamed,
+)
 from protocol.lifecycle import (
     ConfigParams,
     ConfigTold,
@@ -41,7 +54,7 @@ from protocol.phases import DRAINING
 if TYPE_CHECKING:
     from plugin_sdk.deliveries import Deliveries
 
-_CANCELLED = RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled")
+CANCELLED = RpcError(ErrorCode.REQUEST_CANCELLED, "cancelled")
 
 
 class Desk:
@@ -66,7 +79,7 @@ class Desk:
         self.settings_revision = settings_revision
         self.features = features
         """What both sides can do."""
-        self.wait: Callable[[Waiting, float | None], Settled | None]
+        self.wait: Callable[[Waiting, float | None], News | None]
         """How a thread waits for an answer of the host's: the runtime's to say."""
         self.deliveries: Deliveries
         """Of events: the runtime's, too."""
@@ -81,6 +94,7 @@ class Desk:
         self.finished = False
         self.exit_code = 0
         self.drained = threading.Condition()
+        self.later = Later()
 
     def take(self, event: Event) -> Job | None:
         """Answers an event if that needs no author code; otherwise the job to be run."""
@@ -99,8 +113,12 @@ class Desk:
                 return SettingsChange(self, event)
             elif event.method.startswith("event/"):
                 return self.deliveries.take(event)
-        elif isinstance(event, Reply | Expired | Lost):
+        elif isinstance(event, Reply | Expired | Lost | Streamed):
             event.call.token.settle(event)
+        elif isinstance(event, Resumed):
+            job = self.active.get(event.id)
+            if job is not None:
+                job.resume()
         elif isinstance(event, Ended):
             self.finished = True
         return None
@@ -109,7 +127,7 @@ class Desk:
         method = request.method
         handler = self.plugin.handler_of(method)
         if handler is not None:
-            job: Job = Call(self, request, handler)
+            job: Job = (_stream_call() if handler.info.stream else Call)(self, request, handler)
         elif method == "lifecycle/ping":
             self.channel.reply(request.id, self._ping())
             return None
@@ -159,7 +177,7 @@ class Desk:
 
     def _set_log_level(self, event: Notification) -> None:
         try:
-            level = msgspec.json.decode(event.params, type=LogLevel).level.upper()
+            level = values.decode(event.params, type=LogLevel).level.upper()
         except msgspec.DecodeError:
             return
         if level in logging.getLevelNamesMapping():
@@ -212,6 +230,9 @@ class Job:
         if self.on_cancel is not None:
             self.on_cancel()
 
+    def resume(self) -> None:
+        """The caller takes more of a stream. From whichever thread reads."""
+
     def work(self) -> Any:
         """Runs the author's code; an awaitable if it is async."""
         raise NotImplementedError
@@ -221,7 +242,7 @@ class Job:
         token = current_traceparent.set(self.context._meta.traceparent)
         try:
             if self.context._cancelled:  # while it was queued
-                raise _CANCELLED
+                raise CANCELLED
             result = self.work()
         except BaseException as exception:  # author code: whatever it raises is the answer
             self.fail(exception)
@@ -235,7 +256,7 @@ class Job:
         current_traceparent.set(self.context.traceparent)
         try:
             if self.context._cancelled:  # while the loop was blocked
-                raise _CANCELLED
+                raise CANCELLED
             result = await self.work()
         except BaseException as exception:
             self.fail(exception)
@@ -253,7 +274,7 @@ class Job:
     def fail(self, exception: BaseException) -> None:
         self._done()
         if self.context._cancelled:
-            error = _CANCELLED
+            error = CANCELLED
         else:
             error = error_from(exception, self.desk.note_failure)
         self.desk.channel.reply_error(self.id, error)
@@ -281,6 +302,12 @@ class Call(Job):
         if handler.context is not None:
             arguments[handler.context] = self.context
         return handler.function(**arguments)
+
+
+def _stream_call() -> type[Call]:
+    from plugin_sdk.streams import StreamCall  # for plugins that have one
+
+    return StreamCall
 
 
 class Lifecycle(Job):
@@ -319,7 +346,7 @@ class Start(Lifecycle):
         self._params = request.params
 
     def work(self) -> Any:
-        config = msgspec.json.decode(self._params, type=StartParams).config
+        config = values.decode(self._params, type=StartParams).config
         if config is not None:
             self.desk.settings = read_settings(self.desk.plugin, config)
         if reason := objection(self.desk.plugin, self.desk.settings):
@@ -347,7 +374,7 @@ class SettingsCheck(Job):
         pass  # it is in the queue of all jobs as well
 
     def work(self) -> Any:
-        config = msgspec.json.decode(self._params, type=ConfigParams).config
+        config = values.decode(self._params, type=ConfigParams).config
         return ConfigVerdict(problems=objections(self.desk.plugin, config))
 
 
@@ -366,7 +393,7 @@ class SettingsChange(Lifecycle):
         self.context.request_id = None  # it is nobody's: what it asks of the host stands for itself
         self._before = desk.settings
         try:
-            told = msgspec.json.decode(event.params, type=ConfigTold)
+            told = values.decode(event.params, ConfigTold)
             desk.settings = read_settings(desk.plugin, told.config)
             desk.settings_revision = told.config_revision
         except (msgspec.DecodeError, RpcError) as error:  # the host has not asked before

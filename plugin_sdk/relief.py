@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from plugin_sdk.calls import Settled, Waiting
+from plugin_sdk.calls import News, Waiting
 from plugin_sdk.deliveries import Deliveries
 from plugin_sdk.jobs import Desk, Job
 from protocol.events import Event
@@ -55,7 +55,7 @@ class Runtime:
             data = b""
         return self.desk.channel.receive(data)
 
-    def wait(self, waiting: Waiting, deadline: float | None) -> Settled | None:
+    def wait(self, waiting: Waiting, deadline: float | None) -> News | None:
         """Until there is an answer; runs what comes round meanwhile.
 
         None: it was cancelled, or `deadline` has passed.
@@ -64,7 +64,7 @@ class Runtime:
             item.run()
         return item
 
-    def next_for(self, waiting: Waiting, deadline: float | None) -> Settled | Job | None:
+    def next_for(self, waiting: Waiting, deadline: float | None) -> News | Job | None:
         """The next that comes for a thread that waits; somebody else reads."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:

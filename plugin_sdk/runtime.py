@@ -54,11 +54,14 @@ def serve_plugin(load: Callable[[], Declarations], read_fd: int, write_fd: int) 
     result = InitializeResult(
         protocol=PROTOCOL_VERSION,
         plugin=PluginInfo(name=params.plugin.name, sdk=f"plugin_sdk {protocol.__version__}"),
+        encoding="msgpack" if "msgpack" in params.encodings else "json",
         features=list(desk.features),
         provides=desk.plugin.provides(),
     )
     channel.session.peer_limits = params.limits
     channel.reply(event.id, result)
+    if result.encoding == "msgpack":
+        channel.session.speak_packed()
     return runtime.serve(events)
 
 

@@ -5,6 +5,7 @@ The struct's decoder checks and converts the params in one pass, in C, before th
 
 from __future__ import annotations
 
+import collections.abc
 import copy
 import inspect
 import typing
@@ -15,6 +16,7 @@ import msgspec
 
 from plugin_sdk.context import Context
 from plugin_sdk.errors import AuthorMistake
+from protocol import values
 from protocol.contract import problems_of, schema_of
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import MethodInfo
@@ -46,7 +48,8 @@ class Handler:
         self.function = function
         self.info = info
         """What the host is told: the name, the docstring, and JSON Schema of params and result."""
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        _check_kind(function, info)
         hints = _hints(function)
         self.brief_runs = 0
         """How often in a row it came back at once; see `company`."""
@@ -73,9 +76,11 @@ class Handler:
             forbid_unknown_fields=not (self._takes_any or takes_some),
         )
         self.result = hints.get("return", Any)
+        if info.stream:
+            self.result = _item_type(function, self.result)
         try:
-            self._decoder = msgspec.json.Decoder(self.params)
-            msgspec.json.Decoder(self.result)
+            self._decoder = values.Decoder(self.params)
+            values.Decoder(self.result)
             info.params = _schema(self.params)
             info.result = None if self.result is Any else _schema(self.result)
         except TypeError as error:
@@ -88,7 +93,7 @@ class Handler:
                 return msgspec.structs.asdict(self._decoder.decode(raw))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 pass
-        value = msgspec.json.decode(raw)
+        value = values.decode(raw)
         if isinstance(value, list):  # a foreign host that sends params by position
             if len(value) > len(self.names):
                 reason = f"{len(value)} positional params, and `{self.info.name}` takes {len(self.names)}"
@@ -101,6 +106,34 @@ class Handler:
         if self._takes_any:
             arguments.update({name: value[name] for name in value if name not in arguments})
         return arguments
+
+
+_STREAMS = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+    list,
+)
+
+
+def _check_kind(function: Callable[..., Any], info: MethodInfo) -> None:
+    yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    if yields and not info.stream:
+        raise AuthorMistake(f"{_where(function)}: it yields, so declare it: @plugin.method(stream=True)")
+    if info.stream and inspect.iscoroutinefunction(function):
+        raise AuthorMistake(f"{_where(function)}: a stream that is `async def` has to yield its items")
+
+
+def _item_type(function: Callable[..., Any], hint: Any) -> Any:
+    """Of what a stream yields, by what it says that it returns."""
+    if hint is Any:
+        return Any
+    if (typing.get_origin(hint) or hint) not in _STREAMS:
+        raise AuthorMistake(f"{_where(function)}: a stream returns an Iterator[T], or an AsyncIterator[T]")
+    return (*typing.get_args(hint), Any)[0]
 
 
 def unsupported(error: TypeError) -> str:

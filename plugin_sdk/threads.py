@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 
-from plugin_sdk.calls import Settled, Waiting
+from plugin_sdk.calls import News, Waiting
 from plugin_sdk.company import Company
 from plugin_sdk.jobs import Desk, Job
 from plugin_sdk.relief import Relief, Runtime
@@ -74,7 +74,7 @@ class SerialRuntime(Runtime):
             channel.release()
         return True
 
-    def next_for(self, waiting: Waiting, deadline: float | None) -> Settled | Job | None:
+    def next_for(self, waiting: Waiting, deadline: float | None) -> News | Job | None:
         slot = self._relief.slot
         while waiting.inbox.empty() and threading.get_ident() == self._owner:
             try:

@@ -8,15 +8,20 @@ needs them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from protocol import values
 from protocol.errors import ErrorCode, RpcError
 from protocol.guard import MAX_DEPTH, is_too_deep, why_unsafe
+from protocol.packed import why_unsafe as why_unsafe_packed
 
 MAX_ID = 2**31 - 1
+ITEM_DEPTH = MAX_DEPTH - 3
+"""Of an item of a stream: the batch, its params and the message are around it."""
 
 MessageId = int | str
 _WireId = (
@@ -32,6 +37,8 @@ class Meta(msgspec.Struct, omit_defaults=True, gc=False):
     traceparent: str | None = None
     tracestate: str | None = None
     progress: bool = False
+    credit: int | None = None
+    """The answer may come as a stream, and so many items of it at once."""
     parent: int | str | None = None
     """Of the request that this one is made for; its id is the receiver's request's, as the receiver knows it:
     a plugin names a call that the host made, the host one that the plugin made."""
@@ -102,14 +109,23 @@ class NotSerializable(Exception):
     """A value that JSON cannot carry."""
 
 
-_decoder = msgspec.json.Decoder(Envelope)
-_error_decoder = msgspec.json.Decoder(ErrorObject)
-_raw_decoder = msgspec.json.Decoder(Raw)
-_members_decoder = msgspec.json.Decoder(dict[str, Raw])
-_id_decoder: msgspec.json.Decoder[MessageId] = msgspec.json.Decoder(MessageId)
-_encoder = msgspec.json.Encoder()
+class _Format:
+    """Both encodings have the same of everything."""
+
+    def __init__(self, module: Any) -> None:
+        self.message: msgspec.json.Decoder[Envelope] = module.Decoder(Envelope)
+        self.anything = module.Decoder(Raw)
+        self.members = module.Decoder(dict[str, Raw])
+        self.id = module.Decoder(MessageId)
+        self.encode: Callable[[Any], bytes] = module.Encoder().encode
+
+
+_JSON, _PACKED = _Format(msgspec.json), _Format(msgspec.msgpack)
+_decoder, _encoder = _JSON.message, _JSON.encode  # of nearly every message
+_error_decoder = values.Decoder(ErrorObject)
 EMPTY = Raw(b"{}")
-_OBJECT, _ARRAY = 0x7B, 0x5B
+_CONTAINERS = frozenset([*b"{[", *range(0x80, 0xA0), *range(0xDC, 0xE0)])
+"""How an object or an array begins, in either encoding."""
 
 
 def decode(body: bytes) -> Envelope:
@@ -123,20 +139,37 @@ def decode(body: bytes) -> Envelope:
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _explain(body, str(error)) from None
+        raise _explain(body, str(error), _JSON) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(ErrorCode.PARSE_ERROR, str(error)) from None
 
 
-def _explain(body: bytes, reason: str) -> Malformed:
-    """Why a JSON value is no message; slow, and only for what was refused already."""
+def decode_packed(body: bytes) -> Envelope:
+    """The message in `body`, which is MessagePack. Raises `Malformed`."""
+    if reason := why_unsafe_packed(body):
+        raise Malformed(ErrorCode.PARSE_ERROR, reason)
+    try:
+        message: Envelope = _PACKED.message.decode(body)
+    except msgspec.ValidationError as error:
+        raise _explain(body, str(error), _PACKED) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(ErrorCode.PARSE_ERROR, str(error)) from None
+    if message.result is not UNSET:
+        message.result = values.told_apart(message.result)
+    if message.params is not UNSET:
+        message.params = values.told_apart(message.params)
+    return message
+
+
+def _explain(body: bytes, reason: str, form: _Format) -> Malformed:
+    """Why a value is no message; slow, and only for what was refused already."""
     reason = reason[:200]  # it quotes what was sent, and goes back in an answer
     try:  # raw: what is in it may be large, and is of no interest
-        _raw_decoder.decode(body)
-        if body.lstrip()[:1] == b"[":
+        form.anything.decode(body)
+        if form is _JSON and body.lstrip()[:1] == b"[":
             reason = "batches are not supported: send one message a frame"
             return Malformed(ErrorCode.INVALID_REQUEST, reason)
-        members = _members_decoder.decode(body)
+        members = form.members.decode(body)
     except msgspec.ValidationError:
         return Malformed(ErrorCode.INVALID_REQUEST, reason)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -144,7 +177,7 @@ def _explain(body: bytes, reason: str) -> Malformed:
     if "method" in members or not ("result" in members or "error" in members):
         return Malformed(ErrorCode.INVALID_REQUEST, reason)
     try:
-        reply_to = _id_decoder.decode(members["id"])  # strict: true is not call 1
+        reply_to = form.id.decode(members["id"])  # strict: true is not call 1
     except (KeyError, msgspec.DecodeError):
         reply_to = None
     return Malformed(ErrorCode.INVALID_REQUEST, reason, is_reply=True, reply_to=reply_to)
@@ -152,7 +185,7 @@ def _explain(body: bytes, reason: str) -> Malformed:
 
 def is_structured(params: Raw) -> bool:
     """Whether params are an object or an array, as the specification wants them."""
-    return memoryview(params)[0] in (_OBJECT, _ARRAY)
+    return memoryview(params)[0] in _CONTAINERS
 
 
 def error_of(raw: Raw) -> RpcError:
@@ -164,9 +197,11 @@ def error_of(raw: Raw) -> RpcError:
     return RpcError(error.code, error.message, None if error.data is UNSET else error.data)
 
 
-def encode_request(id: MessageId, method: str, params: Any, meta: Meta | None = None) -> bytes:
+def encode_request(
+    id: MessageId, method: str, params: Any, meta: Meta | None = None, *, packed: bool = False
+) -> bytes:
     """Raises `NotSerializable`."""
-    return _encode(_Request("2.0", id, method, params, UNSET if meta is None else meta))
+    return _encode(_Request("2.0", id, method, params, UNSET if meta is None else meta), packed)
 
 
 def encode_notification(method: str, params: Any) -> bytes:
@@ -174,9 +209,20 @@ def encode_notification(method: str, params: Any) -> bytes:
     return _encode(_Notification("2.0", method, params))
 
 
-def encode_result(id: MessageId, result: Any) -> bytes:
+def encode_items(id: MessageId, seq: int, items: list[Raw], *, packed: bool = False) -> bytes:
+    """A batch of a stream. Each item is an encoded value already, and none of them too deep."""
+    message = _Notification("2.0", "$/stream", {"id": id, "seq": seq, "items": items})
+    return _PACKED.encode(message) if packed else _encoder(message)
+
+
+def encode_item(value: Any, *, packed: bool = False) -> bytes:
+    """A value that is to be one of a batch. Raises `NotSerializable`."""
+    return _encode(value, packed, ITEM_DEPTH)
+
+
+def encode_result(id: MessageId, result: Any, *, packed: bool = False) -> bytes:
     """Raises `NotSerializable`."""
-    return _encode(_Success("2.0", id, result))
+    return _encode(_Success("2.0", id, result), packed)
 
 
 def encode_error(id: MessageId | None, error: RpcError) -> bytes:
@@ -185,16 +231,19 @@ def encode_error(id: MessageId | None, error: RpcError) -> bytes:
     return _encode(_Failure("2.0", id, ErrorObject(error.code, error.message, data)))
 
 
-def _encode(message: msgspec.Struct) -> bytes:
+def _encode(message: Any, packed: bool = False, depth: int = MAX_DEPTH) -> bytes:
     # Whatever a value's own code raises while it is encoded is the value's fault, so this is one of
     # the few places that catch every exception.
     try:
-        body = _encoder.encode(message)
+        body = _PACKED.encode(message) if packed else _encoder(message)
     except Exception as error:
         raise NotSerializable(f"{type(error).__name__}: {_text_of(error)}") from None
+    if packed:
+        if reason := why_unsafe_packed(body, depth):
+            raise NotSerializable(reason)
     # Here all that opens is closed again, so what is shorter than that needs no counting: 0.3 us.
-    if len(body) > 2 * MAX_DEPTH and is_too_deep(body):
-        raise NotSerializable("nested more than 128 deep")
+    elif len(body) > 2 * depth and is_too_deep(body, depth):
+        raise NotSerializable(f"nested more than {depth} deep")
     return body
 
 

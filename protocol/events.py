@@ -6,6 +6,7 @@ import msgspec
 
 from protocol.envelope import MessageId, Meta
 from protocol.errors import Fault, RpcError
+from protocol.lifecycle import ProgressValue
 from protocol.pending import Call
 
 
@@ -53,6 +54,26 @@ class Cancelled(msgspec.Struct, frozen=True, gc=False):
     id: MessageId
 
 
+class Streamed(msgspec.Struct, frozen=True, gc=False):
+    """Items of the answer to a call of ours. `Session.use` is owed for each, once it is out of our hands."""
+
+    call: Call
+    items: list[msgspec.Raw]
+
+
+class Resumed(msgspec.Struct, frozen=True, gc=False):
+    """The peer takes more of the stream that answers its request, after it had not for a while."""
+
+    id: MessageId
+
+
+class Progressed(msgspec.Struct, frozen=True, gc=False):
+    """How far the peer is with a call of ours."""
+
+    call: Call
+    value: ProgressValue
+
+
 class Strayed(msgspec.Struct, frozen=True, gc=False):
     """Somebody wrote to the protocol's stream between two frames."""
 
@@ -68,4 +89,16 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     """Calls of ours that were given up, and that the peer still owed a reply; the oldest first."""
 
 
-Event = Request | Notification | Reply | Expired | Lost | Cancelled | Strayed | Ended
+Event = (
+    Request
+    | Notification
+    | Reply
+    | Expired
+    | Lost
+    | Cancelled
+    | Streamed
+    | Resumed
+    | Progressed
+    | Strayed
+    | Ended
+)

@@ -39,6 +39,12 @@ class Noise(NamedTuple):
     text: bytes
 
 
+class Packed(NamedTuple):
+    """The body of a frame that is MessagePack, where that has been agreed on."""
+
+    body: bytes
+
+
 class Broken(NamedTuple):
     """The stream cannot be read any further."""
 
@@ -46,12 +52,14 @@ class Broken(NamedTuple):
     detail: str
 
 
-Piece = bytes | Noise | Broken
+Piece = bytes | Packed | Noise | Broken
 """What a stream is made of; `bytes` is the body of a frame."""
 
 
-def frame(body: bytes) -> bytes:
+def frame(body: bytes, *, packed: bool = False) -> bytes:
     """The frame that carries `body` (at least one byte): one buffer, for one write."""
+    if packed:
+        return b"Content-Length: %d\r\nContent-Type: application/msgpack\r\n\r\n%b" % (len(body), body)
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
@@ -68,6 +76,9 @@ class FrameReader:
     def __init__(
         self, *, max_frame: int = MAX_FRAME, max_header: int = MAX_HEADER, max_noise: int = MAX_NOISE
     ) -> None:
+        self.takes_packed = False
+        """Whether MessagePack has been agreed on."""
+        self._is_packed = False  # the current body
         self._max_frame = max_frame
         self._max_header = max_header
         self._max_noise = max_noise
@@ -83,6 +94,11 @@ class FrameReader:
     def inside_frame(self) -> bool:
         """Whether a frame has begun and is not complete."""
         return self._missing > 0 or (bool(self._kept) and _OURS.match(self._kept) is not None)
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the current body that are still to come."""
+        return self._missing
 
     def receive(self, data: bytes) -> list[Piece]:
         """What `data` completes, in order: frame bodies, noise, and at most one final fault."""
@@ -139,8 +155,10 @@ class FrameReader:
         self._missing -= len(part)
         self._parts.append(part)
         if not self._missing:
-            out.append(b"".join(self._parts) if len(self._parts) > 1 else part)
+            body = b"".join(self._parts) if len(self._parts) > 1 else part
+            out.append(Packed(body) if self._is_packed else body)
             self._parts = []
+            self._is_packed = False
         return position + len(part)
 
     def _read_boundary(self, out: list[Piece]) -> int:
@@ -235,7 +253,7 @@ class FrameReader:
             name, _, value = line.partition(b":")
             name, value = name.strip().lower(), value.strip(b" \t")
             if name == b"content-type":
-                _check_content_type(value)
+                self._is_packed = _is_packed(value, self.takes_packed)
             elif name == b"content-length":
                 if length is not None:
                     raise _Fatal(Fault.DUP_LENGTH, "Content-Length twice")
@@ -250,11 +268,15 @@ class FrameReader:
         return length
 
 
-def _check_content_type(value: bytes) -> None:
+def _is_packed(value: bytes, allowed: bool) -> bool:
+    """Whether a content type is MessagePack. Raises for what was not agreed on."""
     media, *parameters = (part.strip().lower() for part in value.split(b";"))
+    if media == b"application/msgpack" and allowed:
+        return True
     if media not in (b"application/json", b"application/vscode-jsonrpc"):
         raise _Fatal(Fault.BAD_CONTENT_TYPE, f"Content-Type: {value[:64]!r}")
     for parameter in parameters:
         name, _, charset = parameter.partition(b"=")
         if name.strip() == b"charset" and charset.strip(b' "') not in (b"utf-8", b"utf8"):
             raise _Fatal(Fault.BAD_CHARSET, f"Content-Type: {value[:64]!r}")
+    return False

@@ -13,7 +13,10 @@ import msgspec
 PROTOCOL_VERSION = 1
 """Changes only when an old peer would break; everything else is a feature."""
 
-FEATURES = ("deadline", "progress", "nudge", "trace", "parent", "validate", "config", "secrets", "update")
+FEATURES = (
+    *("deadline", "progress", "nudge", "trace", "parent", "validate", "config", "secrets", "update"),
+    "stream",
+)
 """What this implementation can do beyond the base protocol.
 
 `deadline`: `meta.timeout_ms` on requests. `progress`: `$/progress` when `meta.progress` asks for it.
@@ -23,6 +26,7 @@ that the plugin's reading can move to another thread without a timer that ticks.
 `parent`: `meta.parent` on requests. A plugin names the request of the host's that its own is made for; the
 host names the request of the plugin's that a call has come round from.
 `validate`: the plugin answers `config/validate`. `config`: it takes `config/changed` while it runs.
+`stream`: methods whose answer comes in items, for requests with `meta.credit`.
 `secrets`: settings that the plugin's schema calls secret come with `lifecycle/start`, and not before.
 `update`: the host answers `config/get` and `config/update`. What a plugin has changed so is told to it by
 `config/changed` before it is answered, whether or not it has `config`.
@@ -80,6 +84,7 @@ class MethodInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """JSON Schema 2020-12 of the params object."""
     result: dict[str, Any] | None = None
     stream: bool = False
+    """Whether it answers in items. `result` is the schema of one of them, then."""
     idempotent: bool = False
     timeout_s: float | None = None
 
@@ -182,6 +187,22 @@ class PingResult(msgspec.Struct, kw_only=True):
 class CancelParams(msgspec.Struct, kw_only=True):
     id: int | str
     reason: str = ""
+
+
+class StreamParams(msgspec.Struct, kw_only=True):
+    """Items of the answer to the request `id`, which the receiver has made with `meta.credit`."""
+
+    id: int | str
+    seq: int
+    """Counts the batches of one stream, from 0."""
+    items: list[msgspec.Raw]
+
+
+class CreditParams(msgspec.Struct, kw_only=True):
+    """So many items have been used, and so many more may come."""
+
+    id: int | str
+    n: int
 
 
 class ProgressValue(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -45,6 +45,8 @@ METHODS: dict[str, MethodRow] = {
     "event/publish": MethodRow("plugin", topics.PublishParams, lifecycle.Empty),
     "event/ack": MethodRow("plugin", topics.AckParams, None),
     "$/cancelRequest": MethodRow("both", lifecycle.CancelParams, None),
+    "$/stream": MethodRow("both", lifecycle.StreamParams, None),
+    "$/credit": MethodRow("both", lifecycle.CreditParams, None),
     "$/progress": MethodRow("plugin", lifecycle.ProgressParams, None),
 }
 

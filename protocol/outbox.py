@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-
-from protocol.pending import Call
+from typing import Protocol
 
 MAX_BYTES = 8 * 1024 * 1024
 
@@ -31,24 +30,31 @@ _UNBOUNDED = (Lane.CONTROL, Lane.REPLY)
 _MAX_REPLIES = 1024
 
 
+class Owner(Protocol):
+    """Of a frame that is not worth sending any more once this is settled."""
+
+    sent: bool
+    settled: bool
+
+
 class Outbox:
     """`put` frames, `take` bytes. A frame whose call was settled meanwhile is skipped."""
 
     def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
-        self._lanes: tuple[deque[tuple[bytes, Call | None]], ...] = tuple(deque() for _ in Lane)
+        self._lanes: tuple[deque[tuple[bytes, Owner | None]], ...] = tuple(deque() for _ in Lane)
         self._max_bytes = max_bytes
         self.bytes = 0
         """How many bytes wait."""
         self.dropped = 0
         """How many log and progress frames found no room."""
 
-    def put(self, lane: Lane, frame: bytes, call: Call | None = None) -> bool:
-        """Queues a frame; False if there is no room for it.
+    def put(self, lane: Lane, frame: bytes, call: Owner | None = None, *, always: bool = False) -> bool:
+        """Queues a frame; False if there is no room for it. `always`: there is.
 
         Control and replies always find room: the number of requests in flight bounds them. One frame
         alone may be larger than the box, or a limit on frames above the box's size could not be kept.
         """
-        if self.bytes + len(frame) > self._max_bytes and self.bytes and lane not in _UNBOUNDED:
+        if self.bytes + len(frame) > self._max_bytes and self.bytes and not (always or lane in _UNBOUNDED):
             if lane < Lane.PROGRESS and self._shed(self.bytes + len(frame) - self._max_bytes):
                 pass  # logs and progress made room
             else:
@@ -82,9 +88,15 @@ class Outbox:
         return b"".join(frames)
 
     @property
+    def is_full(self) -> bool:
+        """Whether what may be refused would be, however small."""
+        return self.bytes >= self._max_bytes
+
+    @property
     def is_flooded(self) -> bool:
         """Whether more answers wait than any honest peer can have asked for."""
-        return self.bytes > self._max_bytes and len(self._lanes[Lane.REPLY]) > _MAX_REPLIES
+        answers = len(self._lanes[Lane.REPLY]) + len(self._lanes[Lane.STREAM])
+        return self.bytes > self._max_bytes and answers > _MAX_REPLIES
 
     def clear(self) -> None:
         for lane in self._lanes:

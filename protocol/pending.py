@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from protocol.envelope import MAX_ID
+from protocol.streams import Receiving
 
 MAX_ABANDONED = 1024
 
@@ -31,6 +32,10 @@ class Call(msgspec.Struct, eq=False):
     sent: bool = False
     """Whether its frame has been handed to the pipe, wholly or in part."""
     settled: bool = False
+    stream: Receiving | None = None
+    """What may come of a stream, if the answer is one."""
+    listener: Any = None
+    """Who wants to hear how far it is."""
     chain: Any = ()
     """For the host's book-keeping: the calls that this one is made for."""
     nested: set[Any] | None = None

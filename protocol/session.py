@@ -17,21 +17,42 @@ Not safe for threads: a shell with more than one puts a lock around it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from protocol import envelope
+from protocol import envelope, values
 from protocol.envelope import EMPTY, Malformed, MessageId, Meta, NotSerializable
 from protocol.errors import ErrorCode, Fault, Refusal, Refused, RpcError
-from protocol.events import Cancelled, Ended, Event, Expired, Lost, Notification, Reply, Request, Strayed
-from protocol.framing import Broken, FrameReader, Noise, Piece, frame
-from protocol.lifecycle import CancelParams, Limits
+from protocol.events import (
+    Cancelled,
+    Ended,
+    Event,
+    Expired,
+    Lost,
+    Notification,
+    Progressed,
+    Reply,
+    Request,
+    Resumed,
+    Strayed,
+    Streamed,
+)
+from protocol.framing import Broken, FrameReader, Noise, Packed, Piece, frame
+from protocol.lifecycle import (
+    CancelParams,
+    CreditParams,
+    Limits,
+    ProgressParams,
+    ProgressValue,
+    StreamParams,
+)
 from protocol.outbox import REPLY, REQUEST, Lane, Outbox
 from protocol.pending import Call, Outgoing
 from protocol.phases import CLOSED, MOVERS, READY, Phase, after, refusal
+from protocol.streams import Receiving, Sending, size_of
 
 STALL_S = 10.0
 """How long a frame may stand still half-way."""
@@ -48,7 +69,12 @@ _LANES = {
 _NEVER_TOO_MANY = ("lifecycle/ping", "shutdown")  # a full peer can still be asked how it is, and to stop
 _LEAST_FRAME = 1024
 """What every peer takes, whatever it announces: a cancel or a bare error always fits."""
-_cancel_decoder = msgspec.json.Decoder(CancelParams)
+ENVELOPE_BYTES = 512
+"""What a frame may hold beside one item of a stream: an id of 128 characters, and the names."""
+_cancel_decoder = values.Decoder(CancelParams)
+_items_decoder = values.Decoder(StreamParams)
+_credit_decoder = values.Decoder(CreditParams)
+_progress_decoder = values.Decoder(ProgressParams)
 
 
 class Counts(msgspec.Struct):
@@ -59,7 +85,18 @@ class Counts(msgspec.Struct):
     bad_replies: int = 0
     bad_messages: int = 0
     unknown_cancels: int = 0
+    stray_items: int = 0
+    """Batches of streams that nobody waits for (any more)."""
     noise_bytes: int = 0
+
+
+class _Told:
+    """Owns a frame that a newer one, or the reply, makes worthless."""
+
+    __slots__ = ("sent", "settled")
+
+    def __init__(self) -> None:
+        self.sent = self.settled = False
 
 
 class Session:
@@ -75,10 +112,13 @@ class Session:
         self.incoming: dict[MessageId, str] = {}
         """The peer's requests that are owed a reply, each with its method."""
         self.outbox = Outbox()
+        self._packs = False
         self._reader = FrameReader(max_frame=self.limits.max_frame)
         self.stalls_at: float | None = None
         """When an unfinished frame will have stood still for too long; None between frames."""
+        self._told: dict[MessageId, _Told] = {}  # progress that waits for the pipe
         self._room = self.limits.max_in_flight + self.limits.queue
+        self._streams: dict[MessageId, Sending] = {}  # answers that may come as one
         self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
 
     # -- what we say ---------------------------------------------------------------------------
@@ -103,8 +143,11 @@ class Session:
         if len(self.outgoing.calls) >= room and method not in _NEVER_TOO_MANY:
             raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(self.outgoing.calls)} calls are in flight")
         id = self.outgoing.next_id()
-        data = self._framed(envelope.encode_request, id, method, params, meta)
+        value, packed = self._form(params)
+        data = self._framed(envelope.encode_request, id, method, value, meta, packed=packed)
         call = self.outgoing.register(id, method, params, deadline, token)
+        if meta is not None and meta.credit is not None:
+            call.stream = Receiving(meta.credit)
         if not self.outbox.put(_LANES.get(method, REQUEST), data, call):
             self.outgoing.settle(id)
             raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
@@ -134,7 +177,8 @@ class Session:
         if id not in self.incoming:
             return False
         try:
-            data = self._framed(envelope.encode_result, id, result)
+            value, packed = self._form(result)
+            data = self._framed(envelope.encode_result, id, value, packed=packed)
         except Refused as refused:
             code = (
                 ErrorCode.PAYLOAD_TOO_LARGE
@@ -142,19 +186,77 @@ class Session:
                 else ErrorCode.RESULT_NOT_SERIALIZABLE
             )
             return self.reply_error(id, RpcError(code, f"the result cannot be sent: {refused.detail}"))
-        del self.incoming[id]
-        return self.outbox.put(REPLY, data)
+        return self._answer(id, data)
 
     def reply_error(self, id: MessageId, error: RpcError) -> bool:
         """Answers a request with an error; False if no answer is owed (any more)."""
-        if self.incoming.pop(id, None) is None:
+        if id not in self.incoming:
             return False
         try:
             data = self._framed(envelope.encode_error, id, error)
         except Refused as refused:
             bare = RpcError(error.code, f"(the error's own text cannot be sent: {refused.reason})")
             data = frame(envelope.encode_error(id, bare))
-        return self.outbox.put(REPLY, data)
+        return self._answer(id, data)
+
+    def _answer(self, id: MessageId, data: bytes) -> bool:
+        lane = REPLY
+        if self._streams and id in self._streams:
+            self.send_items(id, always=True)
+            del self._streams[id]
+            lane = Lane.STREAM  # behind its items, which would be lost otherwise
+        if self._told and (told := self._told.pop(id, None)) is not None:
+            told.settled = True
+        del self.incoming[id]
+        return self.outbox.put(lane, data, always=True)
+
+    def progress(self, id: MessageId, value: ProgressValue) -> bool:
+        """Says how far a request is; False if nobody wants to know (any more). The latest word wins.
+
+        Raises:
+            Refused: it cannot be sent as it is.
+        """
+        if id not in self.incoming:
+            return False
+        data = self._framed(envelope.encode_notification, "$/progress", ProgressParams(token=id, value=value))
+        if (before := self._told.get(id)) is not None:
+            before.settled = True
+        told = self._told[id] = _Told()
+        return self.outbox.put(Lane.PROGRESS, data, told)
+
+    # -- streams ---------------------------------------------------------------------------------
+
+    def sending(self, id: MessageId) -> Sending | None:
+        """The stream that answers a request; None if its answer may not be one, or is no longer owed."""
+        return self._streams.get(id)
+
+    def item(self, value: Any) -> Raw:
+        """A value as an item of a stream. Raises `Refused` for what cannot be one."""
+        value, packed = self._form(value)
+        item = self._encoded(envelope.encode_item, value, packed=packed)
+        limit = max(self.peer_limits.max_frame, _LEAST_FRAME) - ENVELOPE_BYTES
+        if len(item) > limit:
+            raise Refused(Refusal.TOO_LARGE, f"{len(item)} bytes, and the peer takes at most {limit}")
+        return Raw(item)
+
+    def send_items(self, id: MessageId, *, always: bool = False) -> bool:
+        """Queues the batch that has been begun; False if there is no room for it now, and it waits on."""
+        sending = self._streams.get(id)
+        if sending is None or not sending.waiting:
+            return True
+        if self.outbox.is_full and not always:
+            return False
+        seq, items = sending.take()
+        packed = values.is_packed(items[0])
+        data = frame(envelope.encode_items(id, seq, items, packed=packed), packed=packed)
+        return self.outbox.put(Lane.STREAM, data, always=True)
+
+    def use(self, call: Call, count: int, size: int) -> None:
+        """So many items of the answer to our call, of so many bytes, are out of our hands."""
+        if call.settled or call.stream is None:
+            return
+        if given := call.stream.use(count, size):
+            self.notify("$/credit", CreditParams(id=call.id, n=given), lane=Lane.CONTROL)
 
     def cancel(self, call: Call, reason: str = "") -> None:
         """Settles our own call at once; the peer is told, unless it has not seen the call yet."""
@@ -173,15 +275,42 @@ class Session:
         if refused := refusal(self.phase, method, from_host=self.role == "host"):
             raise Refused(Refusal.WRONG_PHASE, f"{method}: {refused[1]}")
 
-    def _framed(self, encode: Any, *message: Any) -> bytes:
+    def speak_packed(self) -> None:
+        """From now on MessagePack goes both ways, in frames that hold bytes: both sides have agreed on it."""
+        self._packs = self._reader.takes_packed = True
+
+    def _form(self, value: Any) -> tuple[Any, bool]:
+        """A value as it can be sent, and whether that is MessagePack. Raises `Refused`."""
+        if self._packs:
+            return value, values.holds_bytes(value)  # 0.1 us for params of a few texts
+        if type(value) is Raw and values.is_packed(value):  # handed on, to a peer that takes JSON alone
+            try:
+                return values.as_json(value), False
+            except Exception as problem:
+                raise Refused(Refusal.NOT_SERIALIZABLE, f"JSON cannot carry it: {problem}") from None
+        return value, False
+
+    def _encoded(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
         try:
-            body: bytes = encode(*message)
+            body: bytes = encode(*message, packed=True) if packed else encode(*message)
         except NotSerializable as problem:
+            if packed and Raw not in map(type, message):
+                return self._encoded(encode, *message)  # too many values for MessagePack, say
             raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
+        return body
+
+    def _framed(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
+        if packed:
+            body = self._encoded(encode, *message, packed=True)
+        else:  # `_encoded` written out, for nearly every message
+            try:
+                body = encode(*message)
+            except NotSerializable as problem:
+                raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
         if len(body) > _LEAST_FRAME and len(body) > self.peer_limits.max_frame:
             limit = max(self.peer_limits.max_frame, _LEAST_FRAME)
             raise Refused(Refusal.TOO_LARGE, f"{len(body)} bytes, and the peer takes at most {limit}")
-        return frame(body)
+        return frame(body, packed=body[0] >= 0x80) if packed else frame(body)
 
     # -- what we hear --------------------------------------------------------------------------
 
@@ -196,6 +325,11 @@ class Session:
         if is_inside or self.stalls_at is not None:
             self.stalls_at = now + STALL_S if is_inside else None
         return events
+
+    @property
+    def missing(self) -> int:
+        """Bytes that are still to come of a frame that has begun."""
+        return self._reader.missing
 
     def receive_eof(self) -> list[Event]:
         """The peer has closed its end. Closes ours; the last event is `Ended`."""
@@ -233,6 +367,8 @@ class Session:
         events: list[Event] = [Lost(call, reason) for call in self.outgoing.drain()]
         self.incoming.clear()
         self.outbox.clear()
+        self._told.clear()
+        self._streams.clear()
         self.stalls_at = None
         self._reader = FrameReader()
         events.append(Ended(fault, detail, abandoned))
@@ -240,9 +376,13 @@ class Session:
 
     def _read(self, pieces: Iterable[Piece], events: list[Event]) -> None:
         for piece in pieces:
-            if type(piece) is bytes:
+            kind = type(piece)
+            if kind is bytes or kind is Packed:
                 try:
-                    message = envelope.decode(piece)
+                    if kind is bytes:
+                        message = envelope.decode(piece)  # type: ignore[arg-type]
+                    else:
+                        message = envelope.decode_packed(piece.body)  # type: ignore[union-attr]
                 except Malformed as problem:
                     self._read_malformed(problem, events)
                 else:
@@ -318,6 +458,8 @@ class Session:
             params = EMPTY
         if method in MOVERS and self.role == "plugin":
             self.phase = after(self.phase, method)
+        if message.meta is not None and (credit := message.meta.credit) is not None and credit > 0:
+            self._streams[id] = Sending(credit)
         self._unseen[id] = len(events)
         events.append(Request(id, method, params, message.meta))
 
@@ -325,8 +467,11 @@ class Session:
         params = message.params
         if params is UNSET or not envelope.is_structured(params):
             params = EMPTY
-        if method == "$/cancelRequest":
-            self._read_cancel(params, events)
+        if method in _OWN_BUSINESS:
+            try:
+                _OWN_BUSINESS[method](self, params, events)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self.counts.bad_messages += 1
             return
         if method in MOVERS and self.role == "plugin":
             self.phase = after(self.phase, method)
@@ -351,6 +496,32 @@ class Session:
         else:
             events.append(Cancelled(id))
 
+    def _read_items(self, params: Raw, events: list[Event]) -> None:
+        batch = _items_decoder.decode(params)
+        call = self.outgoing.calls.get(batch.id)  # a str finds nothing
+        if call is None or call.stream is None:
+            self.counts.stray_items += 1
+            return
+        size = size_of(batch.items)
+        if wrong := call.stream.accept(batch.seq, len(batch.items), size):
+            self.cancel(call, "flow control")
+            events.append(Reply(call, None, RpcError(ErrorCode.FLOW_CONTROL, wrong)))
+        elif batch.items:
+            items = list(map(values.told_apart, batch.items)) if values.is_packed(params) else batch.items
+            events.append(Streamed(call, items))
+
+    def _read_credit(self, params: Raw, events: list[Event]) -> None:
+        credit = _credit_decoder.decode(params)
+        sending = self._streams.get(credit.id)
+        if sending is not None and credit.n > 0 and sending.acknowledge(credit.n):
+            events.append(Resumed(credit.id))
+
+    def _read_progress(self, params: Raw, events: list[Event]) -> None:
+        progress = _progress_decoder.decode(params)
+        call = self.outgoing.calls.get(progress.token)  # a str finds nothing
+        if call is not None:
+            events.append(Progressed(call, progress.value))
+
     def _read_malformed(self, problem: Malformed, events: list[Event]) -> None:
         if not problem.is_reply:
             self._refuse_message(problem.code, problem.message)
@@ -370,3 +541,12 @@ class Session:
     def _refuse_message(self, code: ErrorCode, reason: str) -> None:
         self.counts.bad_messages += 1
         self.outbox.put(REPLY, frame(envelope.encode_error(None, RpcError(code, reason))))
+
+
+_OWN_BUSINESS: dict[str, Callable[[Session, Raw, list[Event]], None]] = {
+    "$/cancelRequest": Session._read_cancel,
+    "$/stream": Session._read_items,
+    "$/credit": Session._read_credit,
+    "$/progress": Session._read_progress,
+}
+"""Notifications that nobody but the session itself can make sense of."""

@@ -65,9 +65,22 @@ def print_value(raw: msgspec.Raw) -> None:
     """What a call returned: a string as it is, anything else as JSON; null prints nothing."""
     value = msgspec.json.decode(raw)
     if isinstance(value, str):
-        click.echo(escaped(value) if sys.stdout.isatty() else value)
+        click.echo(escaped(value) if sys.stdout.isatty() else value, color=True)  # a pipe gets it as it is
     elif value is not None:
         click.echo(msgspec.json.format(bytes(raw), indent=2).decode())
+
+
+def print_items(items: Sequence[msgspec.Raw], *, as_json: bool) -> None:
+    """A line each, in one piece: a string as it is unless all is to be JSON, anything else as JSON."""
+    on_terminal = sys.stdout.isatty()
+
+    def line(item: msgspec.Raw) -> str:
+        value = msgspec.json.decode(item)
+        if isinstance(value, str) and not as_json:
+            return escaped(value) if on_terminal else value
+        return msgspec.json.encode(value).decode()
+
+    click.echo("\n".join(map(line, items)), color=True)  # a pipe gets them as they are
 
 
 def harmless(value: Any) -> Any:

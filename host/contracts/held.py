@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from host.contracts.checker import Checker, NotHeld, checker
+from protocol import values
 from protocol.contract import Problem
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import MethodInfo
@@ -65,8 +66,13 @@ class Held:
             raise RpcError(ErrorCode.INVALID_PARAMS, "; ".join(map(str, problems)), data)
 
     def decode_result(self, raw: Raw) -> Any:
-        """The result as JSON decodes it. Raises ResultUnfit."""
-        value = msgspec.json.decode(raw)
+        """The result as it decodes; one with bytes in it is not held. Raises ResultUnfit."""
+        try:
+            value = msgspec.json.decode(raw)
+        except msgspec.DecodeError:
+            if values.is_packed(raw):
+                return values.decode(raw)
+            raise
         check = self._result
         if check is not None and len(raw) <= check.largest and not check.fits(value):
             raise ResultUnfit(check.problems(value))

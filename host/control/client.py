@@ -5,17 +5,20 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from host.errors import DaemonError, NotSerializable, OutboardError, PayloadTooLarge
+from protocol.envelope import Meta
 from protocol.errors import Refusal, Refused, RpcError
-from protocol.events import Ended, Event, Notification, Reply
+from protocol.events import Ended, Event, Notification, Progressed, Reply, Streamed
+from protocol.lifecycle import ProgressValue
 from protocol.pending import Call
 from protocol.session import Session
+from protocol.streams import CREDIT, size_of
 
 CONNECT_S = 5.0
 SLACK_S = 15.0
@@ -70,13 +73,22 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def ask(self, method: str, params: Any = None, *, timeout: float | None = 0.0) -> msgspec.Raw:
+    def ask(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 0.0,
+        on_progress: Callable[[ProgressValue], object] | None = None,
+    ) -> msgspec.Raw:
         """The raw result. `timeout` is what the command itself may take; None for as long as it likes."""
         ends_at = None if timeout is None else time.monotonic() + timeout + self._slack_s
-        call = self._begin(method, params)
+        call = self._begin(method, params, None if on_progress is None else Meta(progress=True))
         while True:
             for event in self._receive(ends_at):
-                if isinstance(event, Reply) and event.call is call:
+                if isinstance(event, Progressed) and on_progress is not None:
+                    on_progress(event.value)
+                elif isinstance(event, Reply) and event.call is call:
                     return _result(event)
                 if isinstance(event, Ended):
                     raise _closed(event.detail)
@@ -89,7 +101,7 @@ class Client:
         Ends early if the file descriptor `reader` is a pipe that nobody reads any more.
         """
         call = self._begin(method, params)
-        while not self._is_for_nobody(reader):
+        while not self._is_for_nobody(reader, time.monotonic() + QUIET_S):
             for event in self._receive(time.monotonic() + QUIET_S):
                 if isinstance(event, Notification):
                     told = msgspec.json.decode(event.params, type=_Items)
@@ -101,24 +113,50 @@ class Client:
                 elif isinstance(event, Ended):
                     raise _closed(event.detail)
 
-    def _is_for_nobody(self, reader: int | None) -> bool:
+    def items(
+        self, method: str, params: Any = None, *, timeout: float | None = None, reader: int | None = None
+    ) -> Iterator[list[msgspec.Raw]]:
+        """The items of a command's answer, as they come.
+
+        Ends early if the file descriptor `reader` is a pipe that nobody reads any more.
+        """
+        ends_at = None if timeout is None else time.monotonic() + timeout + self._slack_s
+        call = self._begin(method, params, Meta(credit=CREDIT))
+        while not self._is_for_nobody(reader, ends_at):
+            for event in self._receive(ends_at):
+                if isinstance(event, Streamed):
+                    yield event.items
+                    self._session.use(call, len(event.items), size_of(event.items))
+                    self._send()
+                elif isinstance(event, Reply) and event.call is call:
+                    _result(event)
+                    return
+                elif isinstance(event, Ended):
+                    raise _closed(event.detail)
+
+    def _is_for_nobody(self, reader: int | None, ends_at: float | None) -> bool:
         """Returns when something has come, or nobody wants it."""
         if reader is None:
             return False
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(reader, 0)  # nothing but its end, which is always told
-        return any(fd == reader and what & select.POLLERR for fd, what in poll.poll(QUIET_S * 1000))
+        left_ms = None if ends_at is None else max(0.0, ends_at - time.monotonic()) * 1000
+        return any(fd == reader and what & select.POLLERR for fd, what in poll.poll(left_ms))
 
-    def _begin(self, method: str, params: Any) -> Call:
+    def _begin(self, method: str, params: Any, meta: Meta | None = None) -> Call:
         try:
-            call = self._session.request(method, {} if params is None else params)
+            call = self._session.request(method, {} if params is None else params, meta=meta)
         except Refused as refused:
             kind = PayloadTooLarge if refused.reason is Refusal.TOO_LARGE else NotSerializable
             raise kind(f"this cannot be sent to the daemon: {refused}") from None
-        with _translated():
-            self._socket.sendall(self._session.outbox.take())
+        self._send()
         return call
+
+    def _send(self) -> None:
+        with _translated():
+            while data := self._session.outbox.take():
+                self._socket.sendall(data)
 
     def _receive(self, ends_at: float | None) -> list[Event]:
         with _translated():

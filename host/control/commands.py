@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from types import EllipsisType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import anyio.to_thread
@@ -19,6 +20,7 @@ from host.host import Host
 from host.observability.events import HostEvent, PluginLogged
 from host.observability.logs import Ring
 from host.observability.openmetrics import Measures, exposition, families
+from host.process.link import OnProgress
 from host.routing.tracing import carrying
 
 LONGEST_TIMEOUT_S = 10_000_000.0
@@ -118,7 +120,21 @@ class Telling(NamedTuple):
     run: Callable[[Any, Tell], Awaitable[Any]]
 
 
-Row = tuple[type, Callable[[Any], Awaitable[Any]] | Telling]
+class Streaming(NamedTuple):
+    """A command that answers in items, as far as the client gives credit."""
+
+    run: Callable[[Any, Pour], Awaitable[Any]]
+
+
+class Progressing(NamedTuple):
+    """A command that says how far it is, to a client that wants to know; else it gets None."""
+
+    run: Callable[[Any, OnProgress | None], Awaitable[Any]]
+
+
+Pour = Callable[[list[msgspec.Raw]], Awaitable[None]]
+"""Sends items; returns when all of them are on their way."""
+Row = tuple[type, Callable[[Any], Awaitable[Any]] | Telling | Streaming | Progressing]
 
 
 class Commands:
@@ -133,7 +149,8 @@ class Commands:
         self._followers = Followers(host.on_event)
         self.table: dict[str, Row] = {
             "status": (Maybe, self.status),
-            "call": (Call, self.call),
+            "call": (Call, Progressing(self.call)),
+            "call/stream": (Call, Streaming(self.stream)),
             "events": (Events, Telling(self.events)),
             "logs": (Tail, Telling(self.logs)),
             "names": (Names, self.names),
@@ -219,15 +236,28 @@ class Commands:
         changes = params.set | dict.fromkeys(params.unset, msgspec.UNSET)
         return await self._host.configure(changes, dry_run=params.dry_run)
 
-    async def call(self, params: Call) -> Any:
+    async def call(self, params: Call, on_progress: OnProgress | None) -> Any:
+        given, timeout = self._given(params)
+        with carrying(params.traceparent, params.tracestate):
+            return await self._host.call_raw(params.plugin, params.method, given, timeout, on_progress)
+
+    async def stream(self, params: Call, pour: Pour) -> None:
+        given, timeout = self._given(params)
+        with carrying(params.traceparent, params.tracestate):
+            async with self._host.stream(
+                params.plugin, params.method, params=given, timeout=timeout
+            ) as stream:
+                while items := await stream.batch():
+                    await pour(items)
+
+    def _given(self, params: Call) -> tuple[Any, float | EllipsisType | None]:
+        """Params and timeout, as the host wants them."""
         given: Any = params.params
         if given is msgspec.UNSET:
             methods = self._host.methods_of(params.plugin)
             schema = next((info.params for info in methods if info.name == params.method), None)
             given = typed_arguments(params.arguments, schema)
-        timeout = ... if params.timeout is msgspec.UNSET else params.timeout
-        with carrying(params.traceparent, params.tracestate):
-            return await self._host.call_raw(params.plugin, params.method, given, timeout)
+        return given, ... if params.timeout is msgspec.UNSET else params.timeout
 
     async def hook(self, params: Hook) -> Any:
         hooks = self._host.hooks

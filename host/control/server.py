@@ -5,7 +5,8 @@ the other end. Connections, requests of each, and the time a slow reader may tak
 client that asks nothing, or stops in the middle of a frame, is sent away; one that is being answered is
 not, however long that takes.
 
-A command may tell things before it answers, each a notification `follow/items {id, items}`.
+A command may tell things before it answers, each a notification `follow/items {id, items}`. Streams and
+progress are as the protocol has them, with `meta.credit` and `meta.progress`.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import os
 import socket
 import struct
 import traceback
+from functools import partial
 
 import anyio
 import anyio.abc
 import msgspec
 
-from host.control.commands import Commands, Telling, failure
+from host.control.commands import Commands, Progressing, Streaming, Telling, failure
 from host.control.listening import accept_all
 from host.errors import OutboardError
+from host.routing.outflow import Outflow
 from protocol.contract import nearest, problems_of
-from protocol.errors import ErrorCode, RpcError
-from protocol.events import Cancelled, Ended, Event, Request
+from protocol.envelope import MessageId
+from protocol.errors import ErrorCode, Refused, RpcError
+from protocol.events import Cancelled, Ended, Event, Request, Resumed
+from protocol.lifecycle import ProgressValue
 from protocol.session import Session
 
 MAX_CONNECTIONS = 64
@@ -80,6 +85,7 @@ class Connection:
         self._commands = commands
         self._session = Session("peer")
         self._scopes: dict[int | str, anyio.CancelScope] = {}
+        self._outflows: dict[int | str, Outflow] = {}
         self._patience = anyio.CancelScope()
         self._telling = 0
         self._is_writing = False
@@ -119,6 +125,8 @@ class Connection:
             tasks.start_soon(self._answer, event, scope)
         elif isinstance(event, Cancelled) and event.id in self._scopes:
             self._scopes[event.id].cancel()
+        elif isinstance(event, Resumed) and event.id in self._outflows:
+            self._outflows[event.id].resume()
         elif isinstance(event, Ended):
             tasks.cancel_scope.cancel()
 
@@ -153,6 +161,11 @@ class Connection:
             problems = problems_of(msgspec.json.decode(request.params), params_type)
             data = [problem.as_data() for problem in problems]
             raise RpcError(ErrorCode.INVALID_PARAMS, "; ".join(map(str, problems)), data) from None
+        if isinstance(command, Progressing):
+            wants = request.meta is not None and request.meta.progress
+            return await command.run(params, partial(self._progress, request.id) if wants else None)
+        if isinstance(command, Streaming):
+            return await self._pour(request, command, params)
         if not isinstance(command, Telling):
             return await command(params)
 
@@ -166,6 +179,32 @@ class Connection:
             return await command.run(params, tell)
         finally:
             self._telling -= 1
+
+    async def _pour(self, request: Request, command: Streaming, params: object) -> object:
+        if self._session.sending(request.id) is None:
+            raise RpcError(ErrorCode.INVALID_PARAMS, f"`{request.method}` is a stream: it needs meta.credit")
+        outflow = self._outflows[request.id] = Outflow(self._session, request.id, self._unsent_now)
+
+        async def pour(items: list[msgspec.Raw]) -> None:
+            await self._all_sent()  # or there might be no room
+            await outflow.send(items)
+
+        self._telling += 1
+        try:
+            return await command.run(params, pour)
+        finally:
+            self._telling -= 1
+            del self._outflows[request.id]
+
+    def _unsent_now(self) -> None:
+        self._unsent.set()
+
+    def _progress(self, id: MessageId, done: float, total: float | None, message: str) -> None:
+        try:
+            self._session.progress(id, ProgressValue(done=done, total=total, message=message))
+        except Refused:  # too long, which it cannot have been when it came
+            return
+        self._unsent.set()
 
     async def _all_sent(self) -> None:
         """Returns once nothing waits for the socket: so what was told is never behind the answer."""

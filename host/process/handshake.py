@@ -64,6 +64,7 @@ async def initialize(
         config=told.config,
         config_revision=told.config_revision,
         limits=link.session.limits,
+        encodings=["json", "msgpack"],
         features=list(FEATURES),
     )
     try:
@@ -82,6 +83,8 @@ async def initialize(
         )
     _check_identity(candidate, result)
     link.session.peer_limits = result.limits
+    if result.encoding == "msgpack":
+        link.session.speak_packed()
     link.notify("initialized", {})
     return result
 

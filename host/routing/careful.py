@@ -16,7 +16,7 @@ import msgspec
 
 from host import errors
 from host.process.fingerprint import fingerprint
-from host.process.link import Link, Lost
+from host.process.link import Link, Lost, OnProgress
 from host.routing.chain import Chain
 from host.supervision.poison import Incident
 from host.supervision.supervisor import Supervisor
@@ -38,6 +38,14 @@ class Careful:
         self._now = now
         self._turns: WeakKeyDictionary[Supervisor, Turns] = WeakKeyDictionary()
 
+    def refuse(self, supervisor: Supervisor, method: str, params: Any) -> None:
+        """Raises PoisonCall for a call, or a stream, that is not sent any more."""
+        poison = supervisor.poison
+        if method in poison.watched:
+            incidents = poison.incidents_of(fingerprint(method, params), self._now())
+            if incidents:
+                raise _refusal(supervisor.name, method, incidents)
+
     async def request(
         self,
         supervisor: Supervisor,
@@ -48,6 +56,7 @@ class Careful:
         deadline: float | None,
         meta: Meta | None,
         chain: Chain,
+        on_progress: OnProgress | None = None,
     ) -> msgspec.Raw:
         """Like `Link.request`. Raises PoisonCall, and nothing was sent."""
         poison = supervisor.poison
@@ -55,14 +64,18 @@ class Careful:
         if incidents := poison.incidents_of(mark, self._now()):
             raise _refusal(supervisor.name, method, incidents)
         if not poison.is_suspected(mark):
-            return await link.request(method, params, deadline=deadline, meta=meta, chain=chain)
+            return await link.request(
+                method, params, deadline=deadline, meta=meta, chain=chain, on_progress=on_progress
+            )
         left = None if deadline is None else deadline - self._now()
         patience_s = PATIENCE_S if left is None else min(PATIENCE_S, left / 2)
         async with self._turns.setdefault(supervisor, Turns(self._now)).turn(patience_s):
             if deadline is not None and meta is not None and meta.timeout_ms is not None:
                 meta.timeout_ms = max(1, int((deadline - self._now()) * 1000))
             try:
-                result = await link.request(method, params, deadline=deadline, meta=meta, chain=chain)
+                result = await link.request(
+                    method, params, deadline=deadline, meta=meta, chain=chain, on_progress=on_progress
+                )
             except RpcError as error:
                 if error.code not in _NOT_RUN:
                     poison.came_back(mark)

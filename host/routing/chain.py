@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from host.errors import CallCycle
+from protocol import values
 from protocol.envelope import MessageId
 from protocol.errors import ErrorCode
 
@@ -82,6 +83,8 @@ def _comes_again(step: Step, plugin: str, method: str, params: Any) -> bool:
 def _plain(params: Any) -> Any:
     """As the plugin sees them, whether they came as a struct, a dict or raw JSON."""
     try:
+        if isinstance(params, msgspec.Raw):
+            return values.decode(params)
         return msgspec.json.decode(msgspec.json.encode(params))
     except Exception:  # whatever a value's own code raises; sending it will say so
         return object()

@@ -22,6 +22,7 @@ from host.observability.events import CallFailed
 from host.process.driver import Driver
 from host.routing.lineup import Implementation, Lineup, circular
 from host.routing.router import Router
+from protocol import values
 from protocol.contract import Problem, problems_of
 from protocol.errors import ErrorCode
 
@@ -205,7 +206,7 @@ class Dispatch:
             raise errors.DeadlineExceeded("the time was over before it was asked", hint=hint, **where)
         asked = implementation.supervisor
         raw: Raw = await self._router.ask(asked, self._method, self._encoded(), timeout_s)
-        return raw
+        return values.as_json(raw)  # the params of a pipeline's next are made of it
 
     def _take(self, implementation: Implementation, result: HookResult) -> None:
         self._results.append(result)

@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import msgspec
 
 from host import errors
 from host.observability.bus import Bus
@@ -24,6 +25,7 @@ from host.process.link import Link
 from host.routing import chain as chains
 from host.routing.chain import Chain, Step
 from host.routing.on_the_wire import params_of, wire_error
+from host.routing.outflow import Outflow
 from host.routing.own_settings import OwnSettings
 from host.routing.permissions import Permission, permits, refusal
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
@@ -33,9 +35,10 @@ from host.routing.topics import Topics
 from host.routing.tracing import carrying
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
+from protocol import values
 from protocol.envelope import MessageId, Meta, is_structured
 from protocol.errors import ErrorCode, RpcError
-from protocol.events import Cancelled, Ended, Event, Notification, Request
+from protocol.events import Cancelled, Ended, Event, Notification, Request, Resumed
 from protocol.lifecycle import Empty, PluginCallParams
 from protocol.pending import Call
 from protocol.topics import PublishParams
@@ -50,7 +53,18 @@ _NOTHING_SAID = Meta()
 class _Errand:
     """One request of a plugin's that is worked on."""
 
-    __slots__ = ("_cancelled", "_scope", "call", "chain", "link", "meta", "plugin", "request", "started_at")
+    __slots__ = (
+        "_cancelled",
+        "_scope",
+        "call",
+        "chain",
+        "link",
+        "meta",
+        "outflow",
+        "plugin",
+        "request",
+        "started_at",
+    )
 
     def __init__(self, plugin: str, link: Link, request: Request, call: Call | None, now: float) -> None:
         self.plugin = plugin
@@ -65,6 +79,10 @@ class _Errand:
             self.chain = (Step(plugin, "", None, link, request.id),)
         else:
             self.chain = (*call.chain, Step(plugin, call.method, call.params, link, request.id))
+        self.outflow: Outflow | None = None
+        """If it asks for a stream."""
+        if link.session.sending(request.id) is not None:
+            self.outflow = Outflow(link.session, request.id, link.flush)
         self._scope: anyio.CancelScope | None = None
         self._cancelled = False
 
@@ -156,11 +174,18 @@ class HostCalls:
             errand = self._errands.get((link, event.id))
             if errand is not None:
                 errand.cancel()
+        elif isinstance(event, Resumed):
+            errand = self._errands.get((link, event.id))
+            if errand is not None and errand.outflow is not None:
+                errand.outflow.resume()
         elif isinstance(event, Ended):
             for errand in [errand for errand in self._errands.values() if errand.link is link]:
                 errand.cancel()
 
     def _begin(self, plugin: str, link: Link, request: Request) -> None:
+        if values.is_packed(request.params) and not request.method.startswith(("plugin/", "host/")):
+            # What is kept, or told to many, is JSON: only plugins and services want bytes as they are.
+            request = msgspec.structs.replace(request, params=values.as_json(request.params))
         parent = None if request.meta is None else request.meta.parent
         call = None if parent is None else link.session.outgoing.calls.get(parent)  # type: ignore[arg-type]
         if not self._runs:
@@ -223,6 +248,8 @@ class HostCalls:
 
     async def _call_plugin(self, errand: _Errand) -> Any:
         asked = params_of(errand.request.params, PluginCallParams)
+        if values.is_packed(errand.request.params):
+            asked.params = values.told_apart(asked.params)
         if not is_structured(asked.params):
             data = [{"path": "$.params", "reason": "an object or an array"}]
             raise RpcError(ErrorCode.INVALID_PARAMS, "plugin/call: params must be an object", data)
@@ -231,9 +258,18 @@ class HostCalls:
         supervisor = self._plugins.get(asked.plugin)
         own = supervisor.offer.timeouts if supervisor is not None else {}
         timeout = errand.time_left(own.get(asked.method, DEFAULT_TIMEOUT_S))
+        if errand.outflow is not None:
+            return await self._within_bounds(errand, asked.plugin, lambda: self._pour(errand, asked, timeout))
         return await self._within_bounds(
             errand, asked.plugin, lambda: self._router.call(asked.plugin, asked.method, asked.params, timeout)
         )
+
+    async def _pour(self, errand: _Errand, asked: PluginCallParams, timeout: float) -> None:
+        """From one plugin to the other: what waits here is bounded by the credit on both sides."""
+        assert errand.outflow is not None
+        async with self._router.stream(asked.plugin, asked.method, asked.params, timeout) as stream:
+            while items := await stream.batch():
+                await errand.outflow.send(items)
 
     # -- the host, and the app -----------------------------------------------------------------
 

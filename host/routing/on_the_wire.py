@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from host import errors
+from protocol import values
 from protocol.errors import ErrorCode, RpcError
 
 P = TypeVar("P")
@@ -21,7 +22,7 @@ _CODES: dict[type[errors.OutboardError], ErrorCode] = {
 def params_of(raw: msgspec.Raw, type_: type[P]) -> P:
     """Raises RpcError for what a plugin has sent in the place of params."""
     try:
-        return msgspec.json.decode(raw, type=type_)
+        return values.decode(raw, type_)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         data = [{"path": "$", "reason": str(problem)}]
         raise RpcError(ErrorCode.INVALID_PARAMS, str(problem), data) from None

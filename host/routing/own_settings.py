@@ -23,6 +23,7 @@ from host.supervision.generation import Generation
 from host.supervision.reloading import Reloading
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
+from protocol import values
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import ConfigTold, ConfigUpdate, ParamProblem
 from protocol.phases import Phase
@@ -67,7 +68,7 @@ class OwnSettings:
     async def update(self, plugin: str, link: Link, params: msgspec.Raw, timeout_s: float) -> ConfigTold:
         """Makes them so; returns what holds then, and the plugin has been told. `params` as they came."""
         try:
-            wanted = msgspec.json.decode(params, type=ConfigUpdate)
+            wanted = values.decode(params, ConfigUpdate)
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:
             data = [ParamProblem(path="$", reason=str(problem))]
             raise RpcError(ErrorCode.INVALID_PARAMS, f"config/update: {problem}", data) from None

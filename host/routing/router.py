@@ -20,15 +20,17 @@ from host.observability.metrics import CallStats
 from host.observability.traceparent import trace_id_of
 from host.process.driver import Driver
 from host.process.fingerprint import fingerprint
-from host.process.link import Expired, Link, Lost
+from host.process.link import Expired, Link, Lost, OnProgress
 from host.routing import chain as chains
 from host.routing.admission import Verdict, admit
 from host.routing.careful import Careful
 from host.routing.replay import Patience, may_be_repeated
+from host.routing.stream import Stream, Way
 from host.routing.tracing import Tracing
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
+from protocol import values
 from protocol.contract import nearest
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
@@ -46,11 +48,11 @@ class Router:
 
     def __init__(self, plugins: Mapping[str, Supervisor], driver: Driver, bus: Bus) -> None:
         self._plugins = plugins
-        self._driver = driver
+        self.driver = driver
         self._now = driver.now
         self._bus = bus
-        self._tracing = Tracing()
-        self._careful = Careful(driver.now)
+        self.tracing = Tracing()
+        self.careful = Careful(driver.now)
         self._patience = Patience(driver.now)
 
     def call(
@@ -61,12 +63,42 @@ class Router:
         timeout: float | EllipsisType | None,
         *,
         decode: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """The raw result, or what it decodes to. Raises an `OutboardError` that names plugin and method.
 
         A `timeout` of `...` is the method's own, as its plugin announced it, or else 30 s.
         """
         # No coroutine of its own: each one around a call is 0.3 us.
+        supervisor, timeout = self._found(plugin, method, timeout)
+        return self.ask(supervisor, method, params, timeout, decode, on_progress)
+
+    def stream(
+        self,
+        plugin: str,
+        method: str,
+        params: Any,
+        timeout: float | EllipsisType | None,
+        on_progress: OnProgress | None = None,
+    ) -> Stream:
+        """Like `call`, for a method that answers in items; nothing happens before the first is asked for."""
+        return Stream(self, plugin, method, params, timeout, on_progress)
+
+    def way(
+        self,
+        plugin: str,
+        method: str,
+        params: Any,
+        timeout: float | EllipsisType | None,
+        on_progress: OnProgress | None,
+    ) -> Way:
+        """For `Stream`. Raises like `call`, for what is wrong whatever the plugin does."""
+        supervisor, timeout = self._found(plugin, method, timeout)
+        return Way(self, supervisor, method, params, timeout, on_progress)
+
+    def _found(
+        self, plugin: str, method: str, timeout: float | EllipsisType | None
+    ) -> tuple[Supervisor, float | None]:
         supervisor = self._plugins.get(plugin)
         if supervisor is None:
             raise errors.not_found(plugin, self._plugins)
@@ -77,7 +109,7 @@ class Router:
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
             hint = "seconds, or None for no limit"
             raise errors.HostMisuse(f"{timeout!r} is no timeout", hint=hint, plugin=plugin, method=method)
-        return self.ask(supervisor, method, params, timeout, decode)
+        return supervisor, timeout
 
     async def ask(
         self,
@@ -86,6 +118,7 @@ class Router:
         params: Any,
         timeout: float | None,
         decode: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> Any:
         """Like `call`, for those who know whom and may ask for anything: hooks too. `timeout` in seconds."""
         chain = chains.current.get()  # 30 ns, for nearly every call the empty default
@@ -93,34 +126,46 @@ class Router:
             chains.refuse_cycle(chain, supervisor.name, method, params)
         started_at = self._now()
         deadline = None if timeout is None else started_at + timeout
-        traceparent, tracestate, span = self._tracing.begin(supervisor.name, method)
+        traceparent, tracestate, span = self.tracing.begin(supervisor.name, method)
         stats: CallStats | None = None
         cut_off_by: tuple[str, ...] = ()
         try:
             while True:
-                link = supervisor.link or await self._admitted(supervisor, method, deadline)
+                link = supervisor.link or await self.admitted(supervisor, method, deadline)
                 if stats is None:
                     stats = supervisor.stats.of(method)
                     stats.in_flight += 1
+                if supervisor.offer.streams and method in supervisor.offer.streams:
+                    raise _is_a_stream(supervisor.name, method)
                 held = supervisor.offer.contract[method]  # of this very process
-                held.check_params(params)  # 0.3 us: before it is sent, and all that is wrong with it
-                meta = None
-                if link.tells_traces:
-                    meta = Meta(traceparent=traceparent, tracestate=tracestate)
-                if deadline is not None and link.tells_deadlines:
+                if not values.holds_bytes(params):  # which as JSON would take ten times as long as the call
+                    held.check_params(params)  # 0.3 us: before it is sent, and all that is wrong with it
+                meta = self.meta_for(link, traceparent, tracestate, deadline, chain)
+                if on_progress is not None and link.tells_progress:
                     meta = meta or Meta()
-                    meta.timeout_ms = max(1, int((deadline - self._now()) * 1000))
-                if chain and link.tells_parents:
-                    meta = meta or Meta()
-                    meta.parent = chains.request_behind(chain, link)
+                    meta.progress = True
                 watched = supervisor.poison.watched  # empty but for an hour after a crash in a call
-                request = self._careful.request if watched and method in watched else None
+                request = self.careful.request if watched and method in watched else None
                 try:
                     if request is None:
-                        result = await link.request(method, params, deadline=deadline, meta=meta, chain=chain)
+                        result = await link.request(
+                            method,
+                            params,
+                            deadline=deadline,
+                            meta=meta,
+                            chain=chain,
+                            on_progress=on_progress,
+                        )
                     else:
                         result = await request(
-                            supervisor, link, method, params, deadline=deadline, meta=meta, chain=chain
+                            supervisor,
+                            link,
+                            method,
+                            params,
+                            deadline=deadline,
+                            meta=meta,
+                            chain=chain,
+                            on_progress=on_progress,
                         )
                     break
                 except Lost as lost:
@@ -129,28 +174,21 @@ class Router:
                         cut_off_by = (*cut_off_by, link.incident)
                     if not may_be_repeated(supervisor, method, lost):
                         raise
-                    lost_at = self._driver.now()
-                    mark = fingerprint(method, params)
-                    if not await self._patience.outlast(
-                        supervisor, link.generation, deadline, cut_off_by, mark
+                    if not await self.outlasts(
+                        lost, supervisor, link, method, params, deadline, cut_off_by, traceparent
                     ):
                         raise
-                    if lost.was_sent:
-                        stats.replayed += 1
-                        self._tell_replay(supervisor, link, method, lost, lost_at, traceparent)
-                except Refused as refused:  # perhaps because nobody has noticed yet that it has ended
-                    if refused.reason is not Refusal.CLOSED or method not in supervisor.offer.idempotent:
-                        raise
-                    if not await self._patience.outlast(supervisor, link.generation, deadline):
+                except Refused as refused:
+                    if not await self.outlasts_refusal(refused, supervisor, link, method, deadline):
                         raise
             if decode:
                 result = held.decode_result(result)
             else:
                 held.check_result(result)
         except (RpcError, Refused, Expired, Lost, ResultUnfit) as problem:
-            error = self._named(problem, supervisor, method, timeout)
+            error = self.named(problem, supervisor, method, timeout)
             self._note_failure(error, supervisor, method, span)
-            self._tell(error, supervisor, started_at, traceparent)
+            self.tell(error, supervisor, started_at, traceparent)
             raise error from None
         except BaseException as problem:  # turned away, or given up by the caller
             self._note_failure(problem, supervisor, method, span)
@@ -161,8 +199,84 @@ class Router:
         stats.ok += 1
         stats.latency.record(self._now() - started_at)
         if span is not None:
-            self._tracing.end(span, supervisor.life.generation)
+            self.tracing.end(span, supervisor.life.generation)
         return result
+
+    def meta_for(
+        self,
+        link: Link,
+        traceparent: str,
+        tracestate: str | None,
+        deadline: float | None,
+        chain: chains.Chain,
+    ) -> Meta | None:
+        """What the plugin at `link` wants to be told beside the params."""
+        meta = None
+        if link.tells_traces:
+            meta = Meta(traceparent=traceparent, tracestate=tracestate)
+        if deadline is not None and link.tells_deadlines:
+            meta = meta or Meta()
+            meta.timeout_ms = max(1, int((deadline - self.driver.now()) * 1000))
+        if chain and link.tells_parents:
+            meta = meta or Meta()
+            meta.parent = chains.request_behind(chain, link)
+        return meta
+
+    async def outlasts(
+        self,
+        lost: Lost,
+        supervisor: Supervisor,
+        link: Link,
+        method: str,
+        params: Any,
+        deadline: float | None,
+        cut_off_by: tuple[str, ...],
+        traceparent: str,
+    ) -> bool:
+        """Whether another process has come, for a call that `lost` has cut off and that may be repeated."""
+        lost_at = self.driver.now()
+        mark = fingerprint(method, params)
+        if not await self._patience.outlast(supervisor, link.generation, deadline, cut_off_by, mark):
+            return False
+        if lost.was_sent:
+            supervisor.stats.of(method).replayed += 1
+            self._tell_replay(supervisor, link, method, lost, lost_at, traceparent)
+        return True
+
+    async def outlasts_refusal(
+        self, refused: Refused, supervisor: Supervisor, link: Link, method: str, deadline: float | None
+    ) -> bool:
+        """The same, for one that was not sent: perhaps nobody has noticed yet that the process has ended."""
+        if refused.reason is not Refusal.CLOSED or method not in supervisor.offer.idempotent:
+            return False
+        return await self._patience.outlast(supervisor, link.generation, deadline)
+
+    def check_is_stream(self, supervisor: Supervisor, link: Link, method: str) -> None:
+        """Raises `ContractError` for a method that answers at once, or a plugin that knows no streams."""
+        if method not in supervisor.offer.streams and supervisor.offer.has_method(method):
+            raise _no_stream(supervisor.name, method, "it answers at once, and is no stream", _CALL_IT)
+        if not link.knows_streams:
+            text = "the plugin has not announced the feature `stream`"
+            raise _no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
+
+    def end_stream(
+        self,
+        supervisor: Supervisor,
+        method: str,
+        span: Span | None,
+        problem: BaseException | None,
+        *,
+        was_counted: bool,
+    ) -> None:
+        """Counts it, once. How long it took is its reader's business as well, so it is no latency."""
+        if was_counted:
+            supervisor.stats.of(method).in_flight -= 1
+        if problem is not None:
+            self._note_failure(problem, supervisor, method, span)
+            return
+        supervisor.stats.of(method).ok += 1
+        if span is not None:
+            self.tracing.end(span, supervisor.life.generation)
 
     def _note_failure(
         self, error: BaseException, supervisor: Supervisor, method: str, span: Span | None
@@ -175,9 +289,9 @@ class Router:
         else:
             stats.cancelled += 1
         if span is not None:
-            self._tracing.end(span, supervisor.life.generation, error)
+            self.tracing.end(span, supervisor.life.generation, error)
 
-    async def _admitted(self, supervisor: Supervisor, method: str, deadline: float | None) -> Link:
+    async def admitted(self, supervisor: Supervisor, method: str, deadline: float | None) -> Link:
         """The link of a plugin that is not serving at first sight."""
         life = supervisor.life
         verdict = admit(
@@ -190,7 +304,7 @@ class Router:
             before = life.generation - (life.state is State.STARTING)
             await self._patience.outlast(supervisor, before, deadline)
         elif verdict is Verdict.WAKE or verdict is Verdict.WAIT:
-            left = None if deadline is None else max(0.0, deadline - self._driver.now())
+            left = None if deadline is None else max(0.0, deadline - self.driver.now())
             with anyio.move_on_after(left):
                 if verdict is Verdict.WAKE:
                     await supervisor.start("a call came")
@@ -205,7 +319,7 @@ class Router:
         life = supervisor.life
         retry_after = None
         if life.next_start_at is not None:
-            retry_after = round(max(0.0, life.next_start_at - self._driver.now()), 3)
+            retry_after = round(max(0.0, life.next_start_at - self.driver.now()), 3)
         reason = life.reason
         if life.state in SERVING:  # the link is gone, and the supervisor is about to say so
             reason = "its process has just ended"
@@ -229,7 +343,7 @@ class Router:
             method=method,
         )
 
-    def _named(
+    def named(
         self, problem: Exception, supervisor: Supervisor, method: str, timeout: float | None
     ) -> errors.OutboardError:
         generation = getattr(problem, "generation", supervisor.life.generation)
@@ -280,12 +394,12 @@ class Router:
                 method=method,
                 call_id=f"{link.generation}.{lost.call_id}",
                 incident=link.incident,
-                waited_ms=round((self._driver.now() - lost_at) * 1000, 3),
+                waited_ms=round((self.driver.now() - lost_at) * 1000, 3),
                 trace_id=trace_id_of(traceparent),
             )
         )
 
-    def _tell(
+    def tell(
         self, error: errors.OutboardError, supervisor: Supervisor, started_at: float, traceparent: str
     ) -> None:
         self._bus.emit(
@@ -295,10 +409,34 @@ class Router:
                 call_id=error.call_id or "",
                 error=error.code,
                 message=error.message,
-                elapsed_ms=round((self._driver.now() - started_at) * 1000, 3),
+                elapsed_ms=round((self.driver.now() - started_at) * 1000, 3),
                 trace_id=trace_id_of(traceparent),
             )
         )
+
+
+_CALL_IT = "outboard call without --stream, or host.call(…)"
+
+
+def _is_a_stream(plugin: str, method: str) -> errors.ContractError:
+    return _no_stream(
+        plugin,
+        method,
+        "it answers in items: it is a stream",
+        f"outboard call {plugin} {method} --stream, or host.stream(…)",
+    )
+
+
+def _no_stream(plugin: str, method: str, text: str, hint: str) -> errors.ContractError:
+    return errors.ContractError(
+        text,
+        remote_code=ErrorCode.INVALID_PARAMS,
+        remote_name=ErrorCode.INVALID_PARAMS.name,
+        data=[{"path": "$", "reason": text}],
+        hint=hint,
+        plugin=plugin,
+        method=method,
+    )
 
 
 def _not_callable(plugin: str, method: str) -> errors.MethodNotFound:

@@ -13,10 +13,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from host.errors import HostMisuse
 from host.process.driver import Driver, Waiter
+from protocol import values
 from protocol.contract import nearest
 from protocol.errors import ErrorCode, RpcError
 from protocol.methods import is_own_name
@@ -83,7 +82,7 @@ class Services:
 
 
 def _arguments(service: Callable[..., Any], params: Any) -> dict[str, Any]:
-    given = msgspec.json.decode(params)
+    given = values.decode(params)
     problem = None
     if not isinstance(given, dict):
         problem = "params of a service are given by name"

@@ -43,7 +43,7 @@ from host.supervision.verdict import (
 )
 from host.supervision.voice import OnLog, Voice
 from protocol.errors import Refusal, Refused
-from protocol.events import Event, Notification
+from protocol.events import Event, Progressed
 from protocol.lifecycle import ConfigTold, InitializeResult, PluginIdentity, Provides
 
 PATIENCE_S = 0.5
@@ -269,7 +269,7 @@ class Generation:
             self.link.nudge = self.process.nudge
 
     def _hear(self, event: Event, link: Link) -> None:
-        if isinstance(event, Notification) and event.method == "$/progress" and self._starting is not None:
+        if isinstance(event, Progressed) and self._starting is not None:
             self._starting.extend(event)
         else:
             self.voice.hear(event, link)

@@ -148,9 +148,10 @@ async def wait_hung(
 def reading(link: Link, pulse: Pulse, *, dropped: int) -> Reading:
     outgoing = link.session.outgoing
     return Reading(
-        in_flight=[call.method for call in outgoing.calls.values() if call.method != PING],
+        in_flight=[c.method for c in outgoing.calls.values() if c.method != PING and c.stream is None],
+        streams=sum(call.stream is not None for call in outgoing.calls.values()),
         abandoned=[call.method for call in outgoing.abandoned.values() if call.method != PING],
-        finished=link.replies - link.pongs + link.session.counts.late_replies,
+        finished=link.replies - link.pongs + link.batches + link.session.counts.late_replies,
         missed_pings=pulse.missed,
         dropped=dropped,
     )

@@ -15,12 +15,17 @@ class Offer:
         """What its methods are held to."""
         self.idempotent = provides.idempotent
         """Methods that may be called twice, as they say."""
+        self.streams = frozenset(info.name for info in provides.methods if info.stream)
+        """Methods that answer in items."""
         self.timeouts = {
             info.name: info.timeout_s
             for info in provides.methods
             if info.timeout_s is not None and 0 < info.timeout_s <= LONGEST_TIMEOUT_S
         }
         """What its methods say they need, for callers who do not say; seconds."""
+
+    def has_method(self, name: str) -> bool:
+        return any(info.name == name for info in self.provides.methods)
 
     @property
     def names(self) -> list[str]:

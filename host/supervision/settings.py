@@ -26,6 +26,7 @@ from host.supervision.planning import Here, new_code
 from host.supervision.sources import Seen, Wanted
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
+from protocol import values
 from protocol.errors import Refused, RpcError
 from protocol.lifecycle import ConfigParams, ConfigTold, ConfigVerdict
 from protocol.secrets import secret_paths, secret_values, value_at
@@ -132,7 +133,7 @@ async def _asked(link: Link, settings: dict[str, Any], deadline: float) -> list[
     """What the plugin has against these settings."""
     try:
         raw = await link.request("config/validate", ConfigParams(config=settings), deadline=deadline)
-        verdict = msgspec.json.decode(raw, type=ConfigVerdict)
+        verdict = values.decode(raw, ConfigVerdict)
     except Expired:
         return [((), f"the plugin did not say within {ANSWER_S:g} s whether it takes them")]
     except Lost:

@@ -9,8 +9,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from host.config.effective import PluginPolicy
 from host.discovery.validate import Candidate
 from host.process import handshake
@@ -22,8 +20,8 @@ from host.supervision.life_events import Ended, Unfit
 from host.supervision.verdict import Verdict, refused_to_start
 from host.supervision.voice import Voice
 from protocol.errors import Refusal, Refused, RpcError
-from protocol.events import Notification
-from protocol.lifecycle import ConfigTold, InitializeResult, PluginIdentity, ProgressParams
+from protocol.events import Progressed
+from protocol.lifecycle import ConfigTold, InitializeResult, PluginIdentity
 from protocol.secrets import secret_paths, secret_values
 
 LONGEST_START_S = 300.0
@@ -103,6 +101,8 @@ class Starting:
         link.tells_deadlines = "deadline" in result.features
         link.tells_traces = "trace" in result.features
         link.tells_parents = "parent" in result.features
+        link.tells_progress = "progress" in result.features
+        link.knows_streams = "stream" in result.features
         self._on_introduced(result)
         self.doing = "finished starting"
         tells_progress = "progress" in result.features
@@ -111,16 +111,12 @@ class Starting:
             told.config = complete
         await handshake.start(link, deadline=deadline, tells_progress=tells_progress, settings=complete)
 
-    def extend(self, said: Notification) -> None:
+    def extend(self, said: Progressed) -> None:
         """It gets on with its start: from now on it has its time again, up to a bound."""
-        try:
-            token = msgspec.json.decode(said.params, type=ProgressParams).token
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return
         timeout_s = self._policy().start_timeout_s
         longest = max(LONGEST_START_S, timeout_s)
         self._deadline = min(self._driver.now() + timeout_s, self._began_at + longest)
-        self._link.extend(token, handshake.START, self._deadline)
+        self._link.extend(said.call.id, handshake.START, self._deadline)
 
     async def _with_secrets(self, introduced: InitializeResult) -> dict[str, Any] | None:
         """Its settings, if there are secrets among them; None if `initialize` has told it everything.

@@ -26,11 +26,13 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """At one moment. The counters only rise."""
 
     in_flight: Collection[str] = ()
-    """Methods of the calls that somebody waits for."""
+    """Methods of the calls that somebody waits for, but for streams."""
     abandoned: Collection[str] = ()
     """Of those that nobody waits for any more, and that the plugin has not answered."""
+    streams: int = 0
+    """That are open. They last as long as they last: nobody can be blamed for one that is still open."""
     finished: int = 0
-    """Replies, to calls of both kinds."""
+    """Replies, to calls of both kinds, and what came of streams."""
     missed_pings: int = 0
     dropped: int = 0
     """Log records."""
@@ -86,7 +88,7 @@ class Vitals:
                 return [Blocked(blocked)]
             bad["blocked"] = blocked
         findings += self._changes(bad, now)
-        if reading.in_flight or reading.finished != before.finished:
+        if reading.in_flight or reading.streams or reading.finished != before.finished:
             self._idle_since = now
         idle_s = now - self._idle_since
         if policy.start_mode == "lazy" and policy.idle_stop_s is not None and idle_s >= policy.idle_stop_s:

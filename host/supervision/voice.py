@@ -14,8 +14,9 @@ import msgspec
 from host.observability.metrics import PluginStats
 from host.process.link import Link
 from host.process.stderr import printable
+from protocol import values
 from protocol.errors import FAULT_MEANING
-from protocol.events import Cancelled, Ended, Event, Notification, Request, Strayed
+from protocol.events import Cancelled, Ended, Event, Notification, Request, Resumed, Strayed
 from protocol.lifecycle import LogRecord, StatusText
 from protocol.secrets import masked
 
@@ -69,7 +70,7 @@ class Voice:
                 self._on_ask(event, link)
             else:
                 self._hear_notification(event)
-        elif isinstance(event, Request | Cancelled):
+        elif isinstance(event, Request | Cancelled | Resumed):
             self._on_ask(event, link)
         elif isinstance(event, Ended):
             self._on_ask(event, link)
@@ -81,11 +82,11 @@ class Voice:
     def _hear_notification(self, event: Notification) -> None:
         try:
             if event.method == "log/record":
-                record = msgspec.json.decode(event.params, type=LogRecord)
+                record = values.decode(event.params, LogRecord)
                 self._stats.dropped_records += max(0, min(record.dropped, MAX_DROPPED))
                 self._log("log", record.level, printable(record.message.encode(errors="replace")), record)
             elif event.method == "status/text":
-                text = msgspec.json.decode(event.params, type=StatusText).text
+                text = values.decode(event.params, StatusText).text
                 self.note = one_line(masked(text, self.secrets))[:MAX_NOTE]
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # a malformed notification is nobody's business

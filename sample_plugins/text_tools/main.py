@@ -119,6 +119,17 @@ def summary(name: str, ctx: Context, sentences: int = 2) -> Summary:
     return Summary(name, in_order, [word for word, _ in weights.most_common(5)])
 
 
+@plugin.method(stream=True)
+def lines(name: str, ctx: Context) -> Iterator[str]:
+    """Reads a document, line by line, no faster than they are wanted."""
+    document = next((path for path, _ in texts(ctx) if path.name == name), None)
+    if document is None:
+        raise PluginError(NO_SUCH_DOCUMENT, f"there is no document {name!r}")
+    with document.open(encoding="utf-8") as file:
+        for line in file:
+            yield line.rstrip("\n")
+
+
 def texts(ctx: Context) -> Iterator[tuple[Path, str]]:
     for path in sorted((Path(__file__).parent / ctx.settings.folder).iterdir()):
         if path.suffix in (".txt", ".md", ".csv"):

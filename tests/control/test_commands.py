@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from host import ContractError, Host, ManifestError, MethodNotFound, PluginNotFound
-from host.control.commands import Commands, Telling, failure
+from host.control.commands import Commands, Progressing, Streaming, Telling, failure
 from host.observability.events import PluginLogged
 from host.observability.logs import RING_CHARACTERS, Ring
 from tests.support.plugins import write_plugin
@@ -31,11 +31,13 @@ async def commands(tmp_path: Path) -> AsyncIterator[Commands]:
 async def ask(commands: Commands, command_name: str, /, **params: Any) -> Any:
     """The result; of a command that tells, all that it tells."""
     params_type, command = commands.table[command_name]
-    if not isinstance(command, Telling):
+    if isinstance(command, Progressing):
+        return await command.run(msgspec.convert(params, params_type), None)
+    if not isinstance(command, Telling | Streaming):
         return await command(msgspec.convert(params, params_type))
     told: list[Any] = []
 
-    async def tell(items: list[bytes]) -> None:
+    async def tell(items: Any) -> None:
         told.extend(map(msgspec.json.decode, items))
 
     await command.run(msgspec.convert(params, params_type), tell)
@@ -46,7 +48,7 @@ async def test_every_command_of_the_table_takes_the_params_that_the_command_line
     commands: Commands, tmp_path: Path
 ) -> None:
     assert set(commands.table) == {
-        *("status", "why", "events", "logs", "names", "call", "start", "stop", "restart"),
+        *("status", "why", "events", "logs", "names", "call", "call/stream", "start", "stop", "restart"),
         *("release", "enable", "disable", "add", "remove", "reload"),
         *("hook", "hooks", "hooks/explain", "metrics", "config/set", "config/show", "config/schema"),
         *("contract", "store/list", "store/get", "store/set", "store/delete"),
@@ -65,7 +67,8 @@ async def test_words_become_values_and_json_is_handed_on(commands: Commands) -> 
     assert msgspec.json.decode(called) == [1]
     raw = msgspec.Raw(b'{"value": 1.50}')
     params_type, command = commands.table["call"]
-    called = await command(params_type(plugin="echo", method="echo", params=raw))
+    assert isinstance(command, Progressing)
+    called = await command.run(params_type(plugin="echo", method="echo", params=raw), None)
     assert msgspec.json.decode(called) == 1.5
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
 from protocol.envelope import Meta
 from protocol.errors import RpcError
-from protocol.events import Cancelled, Notification, Reply, Request
+from protocol.events import Cancelled, Notification, Progressed, Reply, Request, Resumed, Streamed
 from protocol.framing import FrameReader, frame
+from protocol.lifecycle import ProgressValue
 from protocol.session import Session
+
+_EVENTS = {
+    "$/cancelRequest": Cancelled,
+    "$/stream": Streamed,
+    "$/credit": Resumed,  # to a sender that had none left
+    "$/progress": Progressed,
+}
 
 
 class Conversation:
@@ -44,6 +54,18 @@ class Conversation:
         elif "id" in message:
             meta = Meta(**message["meta"]) if "meta" in message else None
             speaker.request(message["method"], message["params"], meta=meta)
+        elif message["method"] == "$/stream":
+            sending = speaker.sending(message["params"]["id"])
+            assert sending is not None
+            for item in message["params"]["items"]:
+                sending.add(speaker.item(item))
+            speaker.send_items(message["params"]["id"])
+        elif message["method"] == "$/credit":
+            n = message["params"]["n"]
+            speaker.use(speaker.outgoing.calls[message["params"]["id"]], n, n)
+        elif message["method"] == "$/progress":
+            value = msgspec.convert(message["params"]["value"], ProgressValue)
+            speaker.progress(message["params"]["token"], value)
         elif message["method"] == "$/cancelRequest":
             call = speaker.outgoing.calls[message["params"]["id"]]
             speaker.cancel(call, message["params"]["reason"])
@@ -54,6 +76,6 @@ class Conversation:
 def _event_for(message: dict[str, Any]) -> type:
     if "method" not in message:
         return Reply
-    if message["method"] == "$/cancelRequest":
-        return Cancelled
+    if message["method"] in _EVENTS:
+        return _EVENTS[message["method"]]
     return Request if "id" in message else Notification

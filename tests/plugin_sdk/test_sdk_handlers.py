@@ -9,6 +9,7 @@ import pytest
 
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, RpcError
+from protocol.lifecycle import ProgressValue
 from protocol.pending import Call
 from tests.support.raw_host import RawHost, error_of, frame
 
@@ -178,8 +179,9 @@ def test_progress_comes_only_if_it_is_asked_for(serve: Launch) -> None:
     assert host.call("work") is False
     asking = host.send("work", meta=Meta(progress=True, timeout_ms=1000))
     assert host.result_of(asking) is True
-    progress = host.next_notification("$/progress")
-    assert progress == {"token": asking.id, "value": {"done": 1, "total": 2, "message": "half"}}
+    progress = host.next_progress()
+    assert progress.call is asking
+    assert progress.value == ProgressValue(done=1, total=2, message="half")
     with pytest.raises(TimeoutError):
         host.next_event(timeout=0)
 

@@ -34,6 +34,8 @@ INSTANCES: list[msgspec.Struct] = [
     lifecycle.PingResult(in_flight=1, oldest_ms=2.5),
     lifecycle.CancelParams(id=1, reason="enough"),
     lifecycle.CancelParams(id="1"),
+    lifecycle.StreamParams(id=1, seq=0, items=[msgspec.Raw(b'{"a":1}')]),
+    lifecycle.CreditParams(id="1", n=512),
     lifecycle.ProgressParams(token=1, value=lifecycle.ProgressValue(done=1, total=2.0)),
     lifecycle.LogRecord(level="info", message="m", fields={"a": 1}, request_id="1"),
     lifecycle.LogLevel(level="debug"),

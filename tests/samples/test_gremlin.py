@@ -87,9 +87,9 @@ def test_slow_start_makes_progress_and_never_arrives(sample: Start) -> None:
     host.initialize({"vice": "slow_start"})
     host.notify("initialized")
     start = host.send("lifecycle/start")
-    said = [host.next_notification("$/progress") for _ in range(3)]
-    assert [each["value"]["done"] for each in said] == [1, 2, 3]
-    assert {each["token"] for each in said} == {start.id}
+    said = [host.next_progress() for _ in range(3)]
+    assert [each.value.done for each in said] == [1, 2, 3]
+    assert all(each.call is start for each in said)
     assert host.call("lifecycle/ping") == {}
     assert not start.settled
 

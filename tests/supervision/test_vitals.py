@@ -73,6 +73,18 @@ def test_whoever_finishes_something_or_has_nothing_to_do_is_not_blocked(then: di
     assert patient.after(59, in_flight=["work"]) == []
 
 
+def test_a_stream_may_be_open_for_as_long_as_it_likes() -> None:
+    patient = Patient(EAGER)
+    patient.after(1, streams=1)
+    assert patient.after(1000) == []
+    patient.after(1, in_flight=["work"])
+    assert patient.after(59, finished=5) == []  # something has come of it
+    assert names(patient.after(60)) == [(Concern, "blocked")]
+    lazy = Patient(LAZY)
+    assert lazy.after(1000, streams=1) == []
+    assert names(lazy.after(300, streams=0)) == [(Idle, "")]
+
+
 def test_calls_that_were_given_up_count_as_work_too() -> None:
     patient = Patient(EAGER)
     patient.after(1, abandoned=["work"])

@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
+from protocol import values
 from protocol.envelope import Meta
 from protocol.errors import RpcError
-from protocol.events import Ended, Event, Lost, Notification, Reply, Request
+from protocol.events import Ended, Event, Lost, Notification, Progressed, Reply, Request, Streamed
 from protocol.lifecycle import FEATURES
 from protocol.pending import Call
 from protocol.session import Session
@@ -171,6 +172,14 @@ class RawHost:
             self._step(deadline, "no event")
         return self.heard.popleft()
 
+    def hear_more(self, timeout: float = 5.0) -> None:
+        """Returns when the plugin has said something."""
+        self._step(time.monotonic() + timeout, "nothing")
+
+    def flush(self) -> None:
+        """Writes what the session has to say."""
+        self._flush()
+
     def next_notification(self, method: str, timeout: float = 5.0) -> Any:
         """The params of the next notification of that method; others are skipped."""
         deadline = time.monotonic() + timeout
@@ -178,6 +187,27 @@ class RawHost:
             event = self.next_event(max(0.0, deadline - time.monotonic()))
             if isinstance(event, Notification) and event.method == method:
                 return msgspec.json.decode(event.params)
+
+    def next_progress(self, timeout: float = 5.0) -> Progressed:
+        """How far the plugin says that it is, the next time; what else it says until then is skipped."""
+        deadline = time.monotonic() + timeout
+        while True:
+            event = self.next_event(max(0.0, deadline - time.monotonic()))
+            if isinstance(event, Progressed):
+                return event
+
+    def next_items(self, timeout: float = 5.0) -> list[Any]:
+        """The next batch of a stream, decoded; what else the plugin says until then is skipped."""
+        deadline = time.monotonic() + timeout
+        while True:
+            event = self.next_event(max(0.0, deadline - time.monotonic()))
+            if isinstance(event, Streamed):
+                return [values.decode(item) for item in event.items]
+
+    def use(self, call: Call, count: int, size: int | None = None) -> None:
+        """Gives credit back: so many items, of so many bytes, or else of one each, have been used."""
+        self.session.use(call, count, count if size is None else size)
+        self._flush()
 
     def next_request(self, method: str, timeout: float = 5.0) -> Request:
         """The next request of the plugin's of that method; what else it says until then is skipped."""
