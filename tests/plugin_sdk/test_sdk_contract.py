@@ -211,6 +211,20 @@ def test_an_unsupported_type_is_the_authors_mistake_and_names_the_function() -> 
     assert "test_sdk_contract.py" in str(caught.value)
 
 
+def test_object_means_any_value_as_it_does_under_a_strict_type_checker(serve: Launch) -> None:
+    code = """
+class Parcel(msgspec.Struct):
+    label: object
+
+@plugin.method
+def carry(load: dict[str, object], parcel: Parcel) -> list[object]:
+    return [load, parcel.label]
+"""
+    host = serve(code)
+    params = {"load": {"a": [1, None]}, "parcel": {"label": {"b": 2}}}
+    assert host.call("carry", params) == [{"a": [1, None]}, {"b": 2}]
+
+
 def test_an_unsupported_result_is_the_authors_mistake_too() -> None:
     plugin = Plugin()
 
