@@ -52,20 +52,18 @@ def config(ctx: click.Context, as_json: bool, socket: str) -> None:
 @json_option
 @socket_option
 def show(prefix: str, origin: bool, everything: bool, as_json: bool, socket: str) -> None:
-    """Every key that somebody has set, at and below PREFIX, as TOML."""
+    """Every key that somebody has set, at and below PREFIX, as TOML.
+
+    With a PREFIX also the settings that are a plugin's own defaults.
+    """
     rows = _rows(socket, prefix)
     if not everything:
-        rows = [row for row in rows if row["layer"] not in ("built-in", "plugin")]
+        hidden = ("built-in",) if prefix else ("built-in", "plugin")
+        rows = [row for row in rows if row["layer"] not in hidden]
     if as_json:
         print_json(rows)
         return
-    width = terminal_width()
-    for row in rows:
-        line = f"{row['key']} = {written(row['value'])}"
-        said = f"  # {_origin(row)}" if origin else ""
-        if width is not None and len(line) + len(said) > width:  # nothing of either is cut off
-            said = f"\n  # {_origin(row)}"
-        click.echo(escaped(line) + (paint(said, "bright_black") if origin else ""))
+    _print_rows(rows, origin=origin)
 
 
 @config.command()
@@ -89,8 +87,17 @@ def get(key: str, origin: bool, as_json: bool, socket: str) -> None:
         if origin:
             click.echo(f"# {_origin(own)}")
     else:
-        for row in rows:
-            click.echo(escaped(f"{row['key']} = {written(row['value'])}"))
+        _print_rows(rows, origin=origin)
+
+
+def _print_rows(rows: list[dict[str, Any]], *, origin: bool) -> None:
+    width = terminal_width()
+    for row in rows:
+        line = f"{row['key']} = {written(row['value'])}"
+        said = f"  # {_origin(row)}" if origin else ""
+        if width is not None and len(line) + len(said) > width:  # nothing of either is cut off
+            said = f"\n  # {_origin(row)}"
+        click.echo(escaped(line) + (paint(said, "bright_black") if origin else ""))
 
 
 @config.command("set")

@@ -92,7 +92,8 @@ def _built_in() -> Table:
 def _of_plugin(name: str, plugin: Configured, told: Configuration) -> Table:
     """What holds for a plugin by itself, by its manifest and by [defaults]."""
     layers = [
-        tree({"plugins": {name: {"enabled": True, "settings": _defaults(plugin.schema)}}}, "plugin"),
+        tree({"plugins": {name: {"enabled": True}}}, "built-in"),
+        tree({"plugins": {name: {"settings": _defaults(plugin.schema)}}}, "plugin"),
         tree({"plugins": {name: {"settings": plugin.manifest.settings}}}, "manifest", plugin.file),
     ]
     for path, leaf in _policy(plugin, told):
