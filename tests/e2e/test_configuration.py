@@ -62,7 +62,8 @@ def test_a_value_is_set_shown_kept_and_taken_back(home: Path) -> None:
         shown = daemon.cli("config", "show", "plugins.greeter.settings", "--origin").out
         lines = shown.splitlines()
         assert f'{GREETING} = "Good day"  # overrides {overrides(daemon)}' in lines
-        assert len(lines) > 1 and all(line.endswith("  # plugin") for line in lines if GREETING not in line)
+        assert len(lines) > 1
+        assert all(line.endswith("  # plugin") for line in lines if GREETING not in line)
         assert daemon.stop() == 0
         daemon.start()
         assert daemon.call("greeter", "greet") == "Good day"
