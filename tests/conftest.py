@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Begun in the background of a shell: what a test starts would inherit that, and Ctrl-C be no test.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        # Begun in the background of a shell, or by nohup: what a test starts would inherit that.
+        signal.signal(number, usual)
 
 
 @pytest.fixture

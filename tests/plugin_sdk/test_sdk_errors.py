@@ -210,7 +210,7 @@ def test_an_import_error_is_the_answer_to_initialize_with_its_traceback(launch: 
         ("another = Plugin()\n", "has 2 Plugin"),
         ("del plugin\n", "has no Plugin"),
         ("class C: pass\n@plugin.method\ndef paint(c: C): pass\n", "paint"),
-        ("class S(msgspec.Struct):\n    x: object\nplugin.settings(S)\n", "settings S: "),
+        ("class S(msgspec.Struct):\n    x: Exception\nplugin.settings(S)\n", "settings S: "),
     ],
 )
 def test_a_plugin_that_is_put_together_wrongly_says_so_at_initialize(
