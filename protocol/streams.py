@@ -1,8 +1,9 @@
 """How much of a stream may be on its way: one class for the end that sends it, one for the end that uses it.
 
-A stream is the answer to a request, in items. The receiver gives credit, which is a number of items, and
-gives more as it uses them; so who produces is never further ahead than the receiver allows, and both ends
-hold a bounded number of bytes. The two classes are the book-keeping of that, and know nothing of frames.
+A stream is the answer to a request, in items, or what goes up with one. The receiver gives credit, which is
+a number of items, and gives more as it uses them; so who produces is never further ahead than the receiver
+allows, and both ends hold a bounded number of bytes. The two classes are the book-keeping of that, and know
+nothing of frames.
 
 * A batch holds at most `MAX_BATCH_BYTES`; an item that is larger goes alone.
 * A batch may leave while less than `MAX_UNUSED_BYTES` are on their way: sent, and not known to be used.

@@ -113,7 +113,9 @@ def _of_plugin(told: dict[str, Any]) -> list[str]:
     if told["methods"]:
         lines += ["", "methods"]
     for each in told["methods"]:
-        text = signature(each["name"], each["params"], each["result"], stream=each["stream"])
+        text = signature(
+            each["name"], each["params"], each["result"], stream=each["stream"], takes=each["takes"]
+        )
         lines += [f"  {line}" for line in text]
         notes = [each["doc"].strip().split("\n")[0][:100]] if each["doc"].strip() else []
         notes += ["idempotent: it may be called twice"] if each["idempotent"] else []

@@ -147,9 +147,10 @@ async def wait_hung(
 
 def reading(link: Link, pulse: Pulse, *, dropped: int) -> Reading:
     outgoing = link.session.outgoing
+    streams = [call for call in outgoing.calls.values() if call.stream is not None or call.up is not None]
     return Reading(
-        in_flight=[c.method for c in outgoing.calls.values() if c.method != PING and c.stream is None],
-        streams=sum(call.stream is not None for call in outgoing.calls.values()),
+        in_flight=[c.method for c in outgoing.calls.values() if c.method != PING and c not in streams],
+        streams=len(streams),
         abandoned=[call.method for call in outgoing.abandoned.values() if call.method != PING],
         finished=link.replies - link.pongs + link.batches + link.session.counts.late_replies,
         missed_pings=pulse.missed,
