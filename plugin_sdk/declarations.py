@@ -129,7 +129,9 @@ class Declarations:
             about = MethodInfo(name=point, doc=(function.__doc__ or "").strip())
             handler = Handler(function, about, takes_some=True)
             if handler.takes:
-                raise AuthorMistake(f"the hook `{point}`: `{handler.takes}` takes items, as methods alone can")
+                raise AuthorMistake(
+                    f"the hook `{point}`: `{handler.takes}` takes items, as methods alone can"
+                )
             info = HookInfo(
                 point=point,
                 before=list(before),
@@ -174,7 +176,9 @@ class Declarations:
                 raise AuthorMistake(f"there are two functions for the topic `{topic}`")
             handler = Handler(function, MethodInfo(name=topic), takes_some=True)
             if handler.takes:
-                raise AuthorMistake(f"the topic `{topic}`: `{handler.takes}` takes items, as methods alone can")
+                raise AuthorMistake(
+                    f"the topic `{topic}`: `{handler.takes}` takes items, as methods alone can"
+                )
             if len(set(handler.names) - {"publisher"}) > 1:
                 raise AuthorMistake(
                     f"the function for the topic `{topic}` takes more than the value, `publisher` and `ctx`"

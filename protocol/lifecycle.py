@@ -85,7 +85,7 @@ class MethodInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """JSON Schema 2020-12 of the params object."""
     result: dict[str, Any] | None = None
     takes: Annotated[dict[str, Any], msgspec.Meta(max_length=1)] | None = None
-    """The parameter that takes items, which go with the request and not in `params`, and the schema of one."""
+    """The parameter that takes items, which are not in `params`, and the schema of one."""
     stream: bool = False
     """Whether it answers in items. `result` is the schema of one of them, then."""
     idempotent: bool = False

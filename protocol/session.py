@@ -554,7 +554,7 @@ class Session:
     def _read_credit(self, params: Raw, events: list[Event]) -> None:
         credit = _credit_decoder.decode(params)
         if credit.up:
-            call = self.outgoing.calls.get(credit.id)  # type: ignore[arg-type]  # a str finds nothing
+            call = self.outgoing.calls.get(credit.id)  # a str finds nothing
             if call is not None and call.up is not None and credit.n > 0 and call.up.acknowledge(credit.n):
                 events.append(Wanted(call))
             return

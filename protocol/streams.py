@@ -120,7 +120,9 @@ class Receiving:
             return f"batch {seq} came where {self._seq} was due"
         if count > self._credit:
             return f"{count} items came, and there was credit for {self._credit}"
-        if self._unused_bytes >= 2 * MAX_UNUSED_BYTES:  # whatever the sender counts as an item's size
+        if (
+            count and self._unused_bytes >= 2 * MAX_UNUSED_BYTES
+        ):  # whatever the sender counts as an item's size
             return f"{self._unused_bytes} bytes are unused, and still more came"
         self._seq += 1
         self._credit -= count
