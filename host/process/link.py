@@ -241,7 +241,7 @@ class Link:
         self._flush_soon()
 
     async def wait_for_room(self) -> None:
-        """Returns when all that waited has been written; never if nobody reads it: the caller has a deadline."""
+        """Returns when all that waited has been written; never if nobody reads it."""
         waiter = self._driver.waiter()
         self._wait_for_room.append(waiter)
         await waiter
