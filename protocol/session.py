@@ -389,6 +389,8 @@ class Session:
         reason = f"{fault}: {detail}" if fault else detail
         abandoned = list(self.outgoing.abandoned.values())
         events: list[Event] = [Lost(call, reason) for call in self.outgoing.drain()]
+        gone = RpcError(ErrorCode.SHUTTING_DOWN, reason)
+        events += [Uploaded(id, [], is_over=True, error=gone) for id in self._uploads]
         self.incoming.clear()
         self.outbox.clear()
         self._told.clear()

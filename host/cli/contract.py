@@ -121,7 +121,7 @@ def _of_plugin(told: dict[str, Any]) -> list[str]:
         notes += ["idempotent: it may be called twice"] if each["idempotent"] else []
         notes += [f"timeout {each['timeout_s']:g} s"] if each["timeout_s"] else []
         lines += [paint(f"      {note}", "bright_black") for note in notes]
-        schemas += [_inside(each["params"]), each["result"]]
+        schemas += [_inside(each["params"]), *(each["takes"] or {}).values(), each["result"]]
     if told["hooks"]:
         lines += ["", "hooks"]
     for each in told["hooks"]:

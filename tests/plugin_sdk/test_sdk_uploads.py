@@ -55,7 +55,12 @@ from collections.abc import AsyncIterator, Iterator
         except Exception:
             found += 100
 """
-KINDS = pytest.mark.parametrize("kind", ["sync", "threads", "async"])
+MIXED = """
+@plugin.method
+async def loops() -> None:
+    pass
+"""
+KINDS = pytest.mark.parametrize("kind", ["sync", "threads", "async", "mixed"])
 
 
 @pytest.fixture
@@ -67,6 +72,7 @@ def begin(serve: Launch) -> Callable[[str], RawHost]:
         source = SINK
         for word, text in words.items():
             source = source.replace("{" + word + "}", text)
+        source += MIXED if kind == "mixed" else ""
         return serve(source, options="threads=2" if kind == "threads" else "")
 
     return start

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, RpcError
-from protocol.events import Reply, Request, Uploaded, Wanted
+from protocol.events import Ended, Reply, Request, Uploaded, Wanted
 from protocol.pending import Call
 from protocol.session import Session
 from protocol.streams import MAX_BATCH_BYTES, MAX_UNUSED_BYTES, size_of
@@ -156,6 +156,17 @@ def test_the_reply_ends_it_however_much_is_still_on_its_way() -> None:
     assert not pair.host.outbox.bytes
     pair.plugin.use(request.id, 4, 4)
     assert not pair.plugin.outbox.bytes
+
+
+def test_who_waits_for_items_is_told_of_the_end_of_the_connection() -> None:
+    pair = LinkedSessions()
+    _, request = opened(pair)
+    upload, ended = pair.plugin.receive_eof()
+    assert isinstance(upload, Uploaded)
+    assert (upload.id, upload.is_over) == (request.id, True)
+    assert upload.error is not None
+    assert upload.error.code == ErrorCode.SHUTTING_DOWN
+    assert isinstance(ended, Ended)
 
 
 def test_a_call_that_is_given_up_takes_its_items_out_of_the_box() -> None:
