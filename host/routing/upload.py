@@ -26,6 +26,8 @@ from protocol.pending import Call
 
 TURN_S = 0.002
 """So long a plain iterable may keep the loop to itself."""
+RAISED = (Exception, KeyboardInterrupt, SystemExit)
+"""By whatever runs here, but for cancellation."""
 CLOSE_S = 5.0
 """For what an async generator of the caller's still does when it is closed."""
 
@@ -90,7 +92,7 @@ class Upload:
                 tasks.start_soon(self._pour)
                 try:
                     result = await self._answer
-                except Exception as problem:  # raised below: a task group would wrap it
+                except RAISED as problem:  # and raised again below: a task group would wrap it
                     self._problem = problem
                 tasks.cancel_scope.cancel()
         finally:
@@ -103,9 +105,7 @@ class Upload:
         try:
             await self._wait_for_credit()
             await self._take_all()
-        except anyio.get_cancelled_exc_class():
-            raise
-        except BaseException as problem:  # the caller's code: whatever it raises is how the call ends
+        except RAISED as problem:  # the caller's code: whatever it raises is how the call ends
             if self._answer.done():
                 self._problem = self._problem or problem
             else:

@@ -147,10 +147,11 @@ async def wait_hung(
 
 def reading(link: Link, pulse: Pulse, *, dropped: int) -> Reading:
     outgoing = link.session.outgoing
-    streams = [call for call in outgoing.calls.values() if call.stream is not None or call.up is not None]
+    calls = [call for call in outgoing.calls.values() if call.method != PING]
+    plain = [call.method for call in calls if call.stream is None and call.up is None]
     return Reading(
-        in_flight=[c.method for c in outgoing.calls.values() if c.method != PING and c not in streams],
-        streams=len(streams),
+        in_flight=plain,
+        streams=len(calls) - len(plain),
         abandoned=[call.method for call in outgoing.abandoned.values() if call.method != PING],
         finished=link.replies - link.pongs + link.batches + link.session.counts.late_replies,
         missed_pings=pulse.missed,

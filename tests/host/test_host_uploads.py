@@ -224,18 +224,21 @@ async def test_a_failure_and_a_deadline_and_a_crash_close_the_iterator(tmp_path:
 
 
 @KINDS
-async def test_what_the_iterator_raises_comes_out_and_the_plugin_goes_on(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+async def test_what_the_iterator_raises_comes_out_and_the_plugin_goes_on(
+    tmp_path: Path, kind: str, error: type[BaseException]
+) -> None:
     def sync() -> Iterator[int]:
         yield 1
-        raise ZeroDivisionError("mine")
+        raise error("mine")
 
     async def later() -> AsyncIterator[int]:
         yield 1
-        raise ZeroDivisionError("mine")
+        raise error("mine")
 
     async with host_of(tmp_path) as host:
         for method in ("total", "atotal"):
-            with pytest.raises(ZeroDivisionError, match="mine"):
+            with pytest.raises(error, match="mine"):
                 await host.call("sink", method, numbers=sync() if kind == "sync" else later())
         assert await host.call("sink", "total", numbers=[1, 2]) == 3
         assert host.status("sink").plugins[0].calls.in_flight == 0
