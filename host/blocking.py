@@ -15,7 +15,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
@@ -27,6 +27,7 @@ from host.config.shown import Shown
 from host.contracts.document import PluginContract, PointContract
 from host.errors import HostMisuse
 from host.host import Host
+from host.lent import Lender
 from host.observability.events import HostEvent
 from host.observability.openmetrics import Measures
 from host.observability.snapshot import Status, Why
@@ -49,12 +50,13 @@ S = TypeVar("S", bound=msgspec.Struct)
 class _Errand(Generic[T]):
     """Something that one thread wants done on the loop, and waits for. All but `wait` is for the loop."""
 
-    __slots__ = ("_over", "_task", "_waiting", "_work", "error", "result")
+    __slots__ = ("_lender", "_over", "_task", "_waiting", "_work", "error", "result")
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]], lender: Lender | None = None) -> None:
         self.result: T
         self.error: BaseException | None = None
         self._work = work
+        self._lender = lender
         self._task: asyncio.Task[T] | None = None
         self._over = False
         self._waiting = threading.Lock()
@@ -62,6 +64,8 @@ class _Errand(Generic[T]):
 
     def wait(self) -> None:
         """Until it is over. Ctrl-C ends the waiting, as it would any blocking call."""
+        if self._lender is not None:
+            self._lender.serve()
         self._waiting.acquire()
 
     def begin(self) -> None:
@@ -93,6 +97,8 @@ class _Errand(Generic[T]):
     def _settle(self) -> None:
         self._over = True
         self._waiting.release()
+        if self._lender is not None:
+            self._lender.dismiss()
 
 
 class BlockingStream:
@@ -238,11 +244,24 @@ class BlockingHost:
         on_progress: OnProgress | None = None,
         **named: Any,
     ) -> Any:
-        """See `Host.call`. `on_progress` is called on the host's thread, and cannot call the host."""
+        """See `Host.call`. `on_progress` is called on the host's thread, and cannot call the host.
+
+        An iterator among the params is advanced in the thread that calls, and may block.
+        """
         given = named if params is None else params
-        return self._do(
-            partial(self._host.call, plugin, method, timeout=timeout, params=given, on_progress=on_progress)
+        lender = None
+        if type(given) is dict and any(isinstance(value, Iterator) for value in given.values()):
+            lender = Lender()
+            given = lender.lend(given)
+        work = partial(
+            self._host.call, plugin, method, timeout=timeout, params=given, on_progress=on_progress
         )
+        if lender is None:
+            return self._do(work)
+        try:
+            return self._do(work, lender)
+        finally:
+            lender.close()
 
     def proxy(
         self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
@@ -410,14 +429,14 @@ class BlockingHost:
     async def _proxied(self, plugin: str, api: Any, timeout: float | EllipsisType | None) -> Proxied:
         return self._host._proxied(plugin, api, timeout, is_async=False)
 
-    def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def _do(self, work: Callable[[], Coroutine[Any, Any, T]], lender: Lender | None = None) -> T:
         """Has `work` done on the loop, and waits for it."""
         thread = self._thread
         if thread is None:
             raise _not_here()
         if thread.ident == threading.get_ident():
             raise HostMisuse("a subscriber cannot wait for its own host", hint="call it from another thread")
-        errand = _Errand(work)
+        errand = _Errand(work, lender)
         self._errands.add(errand)  # before looking at the thread, which fails all errands at its end
         try:
             if not thread.is_alive():  # nor is it in a forked child

@@ -169,6 +169,7 @@ class Host:
 
         `timeout` is in seconds, None for none; not given, it is the method's own, else 30 s.
         Parameters are given by name; `params` takes a dict or a struct for names that collide.
+        One that takes items gets them from any iterable, also an async one, as far as the plugin uses them.
         `on_progress` is called on the loop, with done, total and message, as the plugin gets on.
         Cancel-safe: the plugin is told.
 

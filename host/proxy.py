@@ -76,6 +76,8 @@ class Asked:
         """What keeps the plugin's method from being this one."""
         if method.stream:
             yield f"{self.name}: it is a stream"
+        if method.takes:
+            yield f"{self.name}: it takes items as `{next(iter(method.takes))}`, which host.call sends"
         for difference in differences(self.params, method.params or {}):
             if difference.kind == "breaks":
                 yield f"{self.name}, params: {difference}"

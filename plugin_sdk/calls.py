@@ -18,7 +18,7 @@ from plugin_sdk import errors
 from protocol import values
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
-from protocol.events import Expired, Lost, Reply, Resumed, Streamed
+from protocol.events import Expired, Lost, Reply, Resumed, Streamed, Uploaded
 from protocol.pending import Call
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LATE_S = 0.1
 """The host ends a call when its time is over; so much later a plugin does it by itself."""
 UPDATE = "config/update"
 Settled = Reply | Expired | Lost
-News = Settled | Streamed | Resumed
+News = Settled | Streamed | Resumed | Uploaded
 """What a thread may wait for."""
 _OVER = RpcError(ErrorCode.REQUEST_CANCELLED, "the call that it was made for is over")
 

@@ -120,10 +120,16 @@ class Channel:
         if data:
             self._write(data)
 
-    def use(self, call: Call, count: int, size: int) -> None:
-        """So many items of the answer to our call, of so many bytes, are out of our hands."""
+    def take_up(self, id: MessageId, credit: int) -> None:
+        """Asks for the items that go with a request: so many may come at once."""
         with self._lock:
-            self.session.use(call, count, size)
+            self.session.take_up(id, credit)
+        self.release()
+
+    def use(self, of: MessageId | Call, count: int, size: int) -> None:
+        """So many items that came, of so many bytes, are out of our hands; see `Session.use`."""
+        with self._lock:
+            self.session.use(of, count, size)
         if self.session.outbox.bytes:
             self.release()
 

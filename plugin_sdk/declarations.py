@@ -68,8 +68,9 @@ class Declarations:
         """Makes a function callable by the host, by its own name. Type hints are the contract.
 
         `stream`: it answers in items, those that it yields; `-> Iterator[T]` or `-> AsyncIterator[T]`.
-        `idempotent` says that calling it twice does no harm; `timeout_s` is how long it may take
-        when the caller does not say.
+        A parameter that is an `Iterator[T]`, or an `AsyncIterator[T]` of an `async def`, takes items one by
+        one, as the caller has them. `idempotent` says that calling it twice does no harm; `timeout_s` is how
+        long it may take when the caller does not say.
         """
 
         def register(function: F) -> F:
@@ -127,6 +128,10 @@ class Declarations:
                 raise AuthorMistake(f"`version` of the hook `{point}` is {version!r}, and has to be like 1.0")
             about = MethodInfo(name=point, doc=(function.__doc__ or "").strip())
             handler = Handler(function, about, takes_some=True)
+            if handler.takes:
+                raise AuthorMistake(
+                    f"the hook `{point}`: `{handler.takes}` takes items, as methods alone can"
+                )
             info = HookInfo(
                 point=point,
                 before=list(before),
@@ -170,6 +175,10 @@ class Declarations:
             if topic in self.subscriptions:
                 raise AuthorMistake(f"there are two functions for the topic `{topic}`")
             handler = Handler(function, MethodInfo(name=topic), takes_some=True)
+            if handler.takes:
+                raise AuthorMistake(
+                    f"the topic `{topic}`: `{handler.takes}` takes items, as methods alone can"
+                )
             if len(set(handler.names) - {"publisher"}) > 1:
                 raise AuthorMistake(
                     f"the function for the topic `{topic}` takes more than the value, `publisher` and `ctx`"

@@ -38,6 +38,7 @@ from protocol.events import (
     Request,
     Resumed,
     Streamed,
+    Uploaded,
 )
 from protocol.lifecycle import (
     ConfigParams,
@@ -119,6 +120,10 @@ class Desk:
             job = self.active.get(event.id)
             if job is not None:
                 job.resume()
+        elif isinstance(event, Uploaded):
+            job = self.active.get(event.id)
+            if job is not None:
+                job.feed(event)
         elif isinstance(event, Ended):
             self.finished = True
         return None
@@ -127,7 +132,7 @@ class Desk:
         method = request.method
         handler = self.plugin.handler_of(method)
         if handler is not None:
-            job: Job = (_stream_call() if handler.info.stream else Call)(self, request, handler)
+            job: Job = (Call if handler.is_plain else _call_in_items(handler))(self, request, handler)
         elif method == "lifecycle/ping":
             self.channel.reply(request.id, self._ping())
             return None
@@ -233,6 +238,9 @@ class Job:
     def resume(self) -> None:
         """The caller takes more of a stream. From whichever thread reads."""
 
+    def feed(self, event: Uploaded) -> None:
+        """Items that go with the request have come. From whichever thread reads."""
+
     def work(self) -> Any:
         """Runs the author's code; an awaitable if it is async."""
         raise NotImplementedError
@@ -304,8 +312,12 @@ class Call(Job):
         return handler.function(**arguments)
 
 
-def _stream_call() -> type[Call]:
-    from plugin_sdk.streams import StreamCall  # for plugins that have one
+def _call_in_items(handler: Handler) -> type[Call]:
+    if handler.takes:  # imported for plugins that have one
+        from plugin_sdk.uploads import UploadCall
+
+        return UploadCall
+    from plugin_sdk.streams import StreamCall
 
     return StreamCall
 

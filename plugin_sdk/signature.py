@@ -39,9 +39,12 @@ class Handler:
         "function",
         "info",
         "is_async",
+        "is_plain",
+        "item_type",
         "names",
         "params",
         "result",
+        "takes",
     )
 
     def __init__(self, function: Callable[..., Any], info: MethodInfo, *, takes_some: bool = False) -> None:
@@ -55,6 +58,9 @@ class Handler:
         """How often in a row it came back at once; see `company`."""
         self.context: str | None = None
         """The name of the parameter that takes the context, if there is one."""
+        self.takes = ""
+        """The name of the parameter that takes items, of `item_type`, if there is one."""
+        self.item_type: Any = Any
         self._takes_any = False
         fields: list[Any] = []
         for name, parameter in inspect.signature(function).parameters.items():
@@ -65,6 +71,8 @@ class Handler:
                 self._takes_any = True
             elif parameter.kind not in _BY_NAME:
                 raise AuthorMistake(f"{_where(function)}: parameter `{name}` cannot be given by name")
+            elif (typing.get_origin(hint) or hint) in _UPLOADS:
+                self._take_items(name, hint, parameter)
             else:
                 fields.append(_field(name, hint, parameter.default))
         self.names = [field[0] for field in fields]
@@ -78,13 +86,34 @@ class Handler:
         self.result = hints.get("return", Any)
         if info.stream:
             self.result = _item_type(function, self.result)
+        self.is_plain = not (info.stream or self.takes)
+        """Whether neither its answer nor what it takes comes in items."""
         try:
             self._decoder = values.Decoder(self.params)
             values.Decoder(self.result)
+            if self.takes:
+                values.Decoder(self.item_type)
+                info.takes = {self.takes: {} if self.item_type is Any else _schema(self.item_type)}
             info.params = _schema(self.params)
             info.result = None if self.result is Any else _schema(self.result)
         except TypeError as error:
             raise AuthorMistake(f"{_where(function)}: {unsupported(error)}") from None
+
+    def _take_items(self, name: str, hint: Any, parameter: inspect.Parameter) -> None:
+        where = _where(self.function)
+        fitting = _UPLOADS[self.is_async]
+        if (typing.get_origin(hint) or hint) is not fitting:
+            kind = "`async def`" if self.is_async else "`def`"
+            raise AuthorMistake(f"{where}: `{name}` of {kind} has to be an {fitting.__name__}[T]")
+        if self.takes:
+            raise AuthorMistake(f"{where}: `{self.takes}` and `{name}` both take items; one of them can")
+        if parameter.default is not inspect.Parameter.empty:
+            raise AuthorMistake(f"{where}: `{name}` takes items, and cannot have a default")
+        if self.info.stream or self.info.idempotent:
+            word = "answer in items as well" if self.info.stream else "be idempotent: they come once"
+            raise AuthorMistake(f"{where}: `{name}` takes items, so it cannot {word}")
+        self.takes = name
+        self.item_type = (*typing.get_args(hint), Any)[0]
 
     def arguments(self, raw: msgspec.Raw) -> dict[str, Any]:
         """Keyword arguments for the function. Raises `RpcError` INVALID_PARAMS with every problem."""
@@ -108,6 +137,8 @@ class Handler:
         return arguments
 
 
+_UPLOADS = (collections.abc.Iterator, collections.abc.AsyncIterator)
+"""What a parameter that takes items is: in a `def`, and in an `async def`."""
 _STREAMS = (
     collections.abc.Iterator,
     collections.abc.Iterable,

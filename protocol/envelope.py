@@ -39,6 +39,8 @@ class Meta(msgspec.Struct, omit_defaults=True, gc=False):
     progress: bool = False
     credit: int | None = None
     """The answer may come as a stream, and so many items of it at once."""
+    up: bool = False
+    """Items go with the request, as the receiver gives credit for them."""
     parent: int | str | None = None
     """Of the request that this one is made for; its id is the receiver's request's, as the receiver knows it:
     a plugin names a call that the host made, the host one that the plugin made."""
@@ -209,9 +211,22 @@ def encode_notification(method: str, params: Any) -> bytes:
     return _encode(_Notification("2.0", method, params))
 
 
-def encode_items(id: MessageId, seq: int, items: list[Raw], *, packed: bool = False) -> bytes:
+def encode_items(
+    id: MessageId,
+    seq: int,
+    items: list[Raw],
+    *,
+    up: bool = False,
+    end: bool = False,
+    packed: bool = False,
+) -> bytes:
     """A batch of a stream. Each item is an encoded value already, and none of them too deep."""
-    message = _Notification("2.0", "$/stream", {"id": id, "seq": seq, "items": items})
+    params: dict[str, Any] = {"id": id, "seq": seq, "items": items}
+    if up:
+        params["up"] = True
+    if end:
+        params["end"] = True
+    message = _Notification("2.0", "$/stream", params)
     return _PACKED.encode(message) if packed else _encoder(message)
 
 

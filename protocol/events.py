@@ -67,6 +67,23 @@ class Resumed(msgspec.Struct, frozen=True, gc=False):
     id: MessageId
 
 
+class Wanted(msgspec.Struct, frozen=True, gc=False):
+    """The peer takes more of the items that go with a call of ours, after it had not for a while."""
+
+    call: Call
+
+
+class Uploaded(msgspec.Struct, frozen=True, gc=False):
+    """Items that go with a request that was handed out. `Session.use` is owed for each."""
+
+    id: MessageId
+    items: list[msgspec.Raw]
+    is_over: bool = False
+    """No more will come."""
+    error: RpcError | None = None
+    """The peer has broken the rules, which is why no more will."""
+
+
 class Progressed(msgspec.Struct, frozen=True, gc=False):
     """How far the peer is with a call of ours."""
 
@@ -98,6 +115,8 @@ Event = (
     | Cancelled
     | Streamed
     | Resumed
+    | Wanted
+    | Uploaded
     | Progressed
     | Strayed
     | Ended

@@ -6,7 +6,7 @@ for all of them is generated from here (`protocol.methods.schema`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,7 +15,7 @@ PROTOCOL_VERSION = 1
 
 FEATURES = (
     *("deadline", "progress", "nudge", "trace", "parent", "validate", "config", "secrets", "update"),
-    "stream",
+    *("stream", "up"),
 )
 """What this implementation can do beyond the base protocol.
 
@@ -27,6 +27,7 @@ that the plugin's reading can move to another thread without a timer that ticks.
 host names the request of the plugin's that a call has come round from.
 `validate`: the plugin answers `config/validate`. `config`: it takes `config/changed` while it runs.
 `stream`: methods whose answer comes in items, for requests with `meta.credit`.
+`up`: methods that take items, which go with the request; see `MethodInfo.takes`.
 `secrets`: settings that the plugin's schema calls secret come with `lifecycle/start`, and not before.
 `update`: the host answers `config/get` and `config/update`. What a plugin has changed so is told to it by
 `config/changed` before it is answered, whether or not it has `config`.
@@ -83,6 +84,8 @@ class MethodInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     params: dict[str, Any] | None = None
     """JSON Schema 2020-12 of the params object."""
     result: dict[str, Any] | None = None
+    takes: Annotated[dict[str, Any], msgspec.Meta(max_length=1)] | None = None
+    """The parameter that takes items, which are not in `params`, and the schema of one."""
     stream: bool = False
     """Whether it answers in items. `result` is the schema of one of them, then."""
     idempotent: bool = False
@@ -190,19 +193,27 @@ class CancelParams(msgspec.Struct, kw_only=True):
 
 
 class StreamParams(msgspec.Struct, kw_only=True):
-    """Items of the answer to the request `id`, which the receiver has made with `meta.credit`."""
+    """Items of the answer to the request `id`, which the receiver has made with `meta.credit`.
+
+    With `up`, items that go with the request `id`, which the sender has made with `meta.up`.
+    """
 
     id: int | str
     seq: int
     """Counts the batches of one stream, from 0."""
     items: list[msgspec.Raw]
+    up: bool = False
+    end: bool = False
+    """No more go with the request. Only with `up`: an answer ends with the reply."""
 
 
-class CreditParams(msgspec.Struct, kw_only=True):
+class CreditParams(msgspec.Struct, kw_only=True, omit_defaults=True):
     """So many items have been used, and so many more may come."""
 
     id: int | str
     n: int
+    up: bool = False
+    """Of those that go with the request `id`, which the receiver has made."""
 
 
 class ProgressValue(msgspec.Struct, kw_only=True, omit_defaults=True):

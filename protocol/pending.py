@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from protocol.envelope import MAX_ID
-from protocol.streams import Receiving
+from protocol.streams import Receiving, Sending
 
 MAX_ABANDONED = 1024
 
@@ -34,6 +34,8 @@ class Call(msgspec.Struct, eq=False):
     settled: bool = False
     stream: Receiving | None = None
     """What may come of a stream, if the answer is one."""
+    up: Sending | None = None
+    """What may go with it, if it takes items."""
     listener: Any = None
     """Who wants to hear how far it is."""
     chain: Any = ()

@@ -39,6 +39,8 @@ from protocol.events import (
     Resumed,
     Strayed,
     Streamed,
+    Uploaded,
+    Wanted,
 )
 from protocol.framing import Broken, FrameReader, Noise, Packed, Piece, frame
 from protocol.lifecycle import (
@@ -119,6 +121,7 @@ class Session:
         self._told: dict[MessageId, _Told] = {}  # progress that waits for the pipe
         self._room = self.limits.max_in_flight + self.limits.queue
         self._streams: dict[MessageId, Sending] = {}  # answers that may come as one
+        self._uploads: dict[MessageId, Receiving] = {}  # what goes with the peer's requests
         self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
 
     # -- what we say ---------------------------------------------------------------------------
@@ -148,6 +151,8 @@ class Session:
         call = self.outgoing.register(id, method, params, deadline, token)
         if meta is not None and meta.credit is not None:
             call.stream = Receiving(meta.credit)
+        if meta is not None and meta.up:
+            call.up = Sending(0)
         if not self.outbox.put(_LANES.get(method, REQUEST), data, call):
             self.outgoing.settle(id)
             raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
@@ -205,6 +210,8 @@ class Session:
             self.send_items(id, always=True)
             del self._streams[id]
             lane = Lane.STREAM  # behind its items, which would be lost otherwise
+        if self._uploads:
+            self._uploads.pop(id, None)
         if self._told and (told := self._told.pop(id, None)) is not None:
             told.settled = True
         del self.incoming[id]
@@ -226,9 +233,14 @@ class Session:
 
     # -- streams ---------------------------------------------------------------------------------
 
-    def sending(self, id: MessageId) -> Sending | None:
-        """The stream that answers a request; None if its answer may not be one, or is no longer owed."""
-        return self._streams.get(id)
+    # `of` says which one: a request of the peer's, by its id, or a call of ours. What answers a request
+    # comes from whoever got it, and what goes with it from whoever made it.
+
+    def sending(self, of: MessageId | Call) -> Sending | None:
+        """The stream that we send; None if there may be none, or if it is over."""
+        if type(of) is Call:
+            return None if of.settled else of.up
+        return self._streams.get(of)  # type: ignore[arg-type]
 
     def item(self, value: Any) -> Raw:
         """A value as an item of a stream. Raises `Refused` for what cannot be one."""
@@ -239,24 +251,36 @@ class Session:
             raise Refused(Refusal.TOO_LARGE, f"{len(item)} bytes, and the peer takes at most {limit}")
         return Raw(item)
 
-    def send_items(self, id: MessageId, *, always: bool = False) -> bool:
-        """Queues the batch that has been begun; False if there is no room for it now, and it waits on."""
-        sending = self._streams.get(id)
-        if sending is None or not sending.waiting:
+    def send_items(self, of: MessageId | Call, *, always: bool = False, end: bool = False) -> bool:
+        """Queues the batch that has been begun; False if there is no room for it now, and it waits on.
+
+        `end` says that no more go with our call: there is always room for that.
+        """
+        sending = self.sending(of)
+        if sending is None or not (sending.waiting or end):
             return True
-        if self.outbox.is_full and not always:
+        if self.outbox.is_full and not (always or end):
             return False
         seq, items = sending.take()
-        packed = values.is_packed(items[0])
-        data = frame(envelope.encode_items(id, seq, items, packed=packed), packed=packed)
-        return self.outbox.put(Lane.STREAM, data, always=True)
+        packed = bool(items) and values.is_packed(items[0])
+        ours = of if type(of) is Call else None
+        id: MessageId = of if ours is None else ours.id  # type: ignore[assignment]
+        body = envelope.encode_items(id, seq, items, up=ours is not None, end=end, packed=packed)
+        return self.outbox.put(Lane.STREAM, frame(body, packed=packed), ours, always=True)
 
-    def use(self, call: Call, count: int, size: int) -> None:
-        """So many items of the answer to our call, of so many bytes, are out of our hands."""
-        if call.settled or call.stream is None:
-            return
-        if given := call.stream.use(count, size):
-            self.notify("$/credit", CreditParams(id=call.id, n=given), lane=Lane.CONTROL)
+    def take_up(self, id: MessageId, credit: int) -> None:
+        """Asks for the items that go with a request of the peer's: so many may come at once."""
+        if id in self.incoming and id not in self._uploads:
+            self._uploads[id] = Receiving(credit)
+            self.notify("$/credit", CreditParams(id=id, n=credit, up=True), lane=Lane.CONTROL)
+
+    def use(self, of: MessageId | Call, count: int, size: int) -> None:
+        """So many items that came, of so many bytes, are out of our hands."""
+        up = type(of) is not Call
+        receiving = self._uploads.get(of) if up else None if of.settled else of.stream  # type: ignore
+        if receiving is not None and (given := receiving.use(count, size)):
+            id: MessageId = of if up else of.id  # type: ignore
+            self.notify("$/credit", CreditParams(id=id, n=given, up=up), lane=Lane.CONTROL)
 
     def cancel(self, call: Call, reason: str = "") -> None:
         """Settles our own call at once; the peer is told, unless it has not seen the call yet."""
@@ -365,10 +389,13 @@ class Session:
         reason = f"{fault}: {detail}" if fault else detail
         abandoned = list(self.outgoing.abandoned.values())
         events: list[Event] = [Lost(call, reason) for call in self.outgoing.drain()]
+        gone = RpcError(ErrorCode.SHUTTING_DOWN, reason)
+        events += [Uploaded(id, [], is_over=True, error=gone) for id in self._uploads]
         self.incoming.clear()
         self.outbox.clear()
         self._told.clear()
         self._streams.clear()
+        self._uploads.clear()
         self.stalls_at = None
         self._reader = FrameReader()
         events.append(Ended(fault, detail, abandoned))
@@ -498,6 +525,9 @@ class Session:
 
     def _read_items(self, params: Raw, events: list[Event]) -> None:
         batch = _items_decoder.decode(params)
+        if batch.up:
+            self._read_upload(batch, params, events)
+            return
         call = self.outgoing.calls.get(batch.id)  # a str finds nothing
         if call is None or call.stream is None:
             self.counts.stray_items += 1
@@ -507,11 +537,29 @@ class Session:
             self.cancel(call, "flow control")
             events.append(Reply(call, None, RpcError(ErrorCode.FLOW_CONTROL, wrong)))
         elif batch.items:
-            items = list(map(values.told_apart, batch.items)) if values.is_packed(params) else batch.items
-            events.append(Streamed(call, items))
+            events.append(Streamed(call, _told_apart(batch.items, params)))
+
+    def _read_upload(self, batch: StreamParams, params: Raw, events: list[Event]) -> None:
+        receiving = self._uploads.get(batch.id)
+        if receiving is None:
+            self.counts.stray_items += 1
+        elif wrong := receiving.accept(batch.seq, len(batch.items), size_of(batch.items)):
+            del self._uploads[batch.id]
+            error = RpcError(ErrorCode.FLOW_CONTROL, wrong)
+            events.append(Uploaded(batch.id, [], is_over=True, error=error))
+        else:
+            if batch.end:
+                del self._uploads[batch.id]
+            if batch.items or batch.end:
+                events.append(Uploaded(batch.id, _told_apart(batch.items, params), is_over=batch.end))
 
     def _read_credit(self, params: Raw, events: list[Event]) -> None:
         credit = _credit_decoder.decode(params)
+        if credit.up:
+            call = self.outgoing.calls.get(credit.id)  # a str finds nothing
+            if call is not None and call.up is not None and credit.n > 0 and call.up.acknowledge(credit.n):
+                events.append(Wanted(call))
+            return
         sending = self._streams.get(credit.id)
         if sending is not None and credit.n > 0 and sending.acknowledge(credit.n):
             events.append(Resumed(credit.id))
@@ -541,6 +589,10 @@ class Session:
     def _refuse_message(self, code: ErrorCode, reason: str) -> None:
         self.counts.bad_messages += 1
         self.outbox.put(REPLY, frame(envelope.encode_error(None, RpcError(code, reason))))
+
+
+def _told_apart(items: list[Raw], params: Raw) -> list[Raw]:
+    return list(map(values.told_apart, items)) if values.is_packed(params) else items
 
 
 _OWN_BUSINESS: dict[str, Callable[[Session, Raw, list[Event]], None]] = {

@@ -1,8 +1,9 @@
 """How much of a stream may be on its way: one class for the end that sends it, one for the end that uses it.
 
-A stream is the answer to a request, in items. The receiver gives credit, which is a number of items, and
-gives more as it uses them; so who produces is never further ahead than the receiver allows, and both ends
-hold a bounded number of bytes. The two classes are the book-keeping of that, and know nothing of frames.
+A stream is the answer to a request, in items, or what goes up with one. The receiver gives credit, which is
+a number of items, and gives more as it uses them; so who produces is never further ahead than the receiver
+allows, and both ends hold a bounded number of bytes. The two classes are the book-keeping of that, and know
+nothing of frames.
 
 * A batch holds at most `MAX_BATCH_BYTES`; an item that is larger goes alone.
 * A batch may leave while less than `MAX_UNUSED_BYTES` are on their way: sent, and not known to be used.
@@ -119,7 +120,9 @@ class Receiving:
             return f"batch {seq} came where {self._seq} was due"
         if count > self._credit:
             return f"{count} items came, and there was credit for {self._credit}"
-        if self._unused_bytes >= 2 * MAX_UNUSED_BYTES:  # whatever the sender counts as an item's size
+        if (
+            count and self._unused_bytes >= 2 * MAX_UNUSED_BYTES
+        ):  # whatever the sender counts as an item's size
             return f"{self._unused_bytes} bytes are unused, and still more came"
         self._seq += 1
         self._credit -= count

@@ -113,13 +113,15 @@ def _of_plugin(told: dict[str, Any]) -> list[str]:
     if told["methods"]:
         lines += ["", "methods"]
     for each in told["methods"]:
-        text = signature(each["name"], each["params"], each["result"], stream=each["stream"])
+        text = signature(
+            each["name"], each["params"], each["result"], stream=each["stream"], takes=each["takes"]
+        )
         lines += [f"  {line}" for line in text]
         notes = [each["doc"].strip().split("\n")[0][:100]] if each["doc"].strip() else []
         notes += ["idempotent: it may be called twice"] if each["idempotent"] else []
         notes += [f"timeout {each['timeout_s']:g} s"] if each["timeout_s"] else []
         lines += [paint(f"      {note}", "bright_black") for note in notes]
-        schemas += [_inside(each["params"]), each["result"]]
+        schemas += [_inside(each["params"]), *(each["takes"] or {}).values(), each["result"]]
     if told["hooks"]:
         lines += ["", "hooks"]
     for each in told["hooks"]:

@@ -72,11 +72,22 @@ def _named(
             yield from inside(place, before[name], after[name])
 
 
+def _taken(place: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> Iterator[Change]:
+    was, now = list(before or ()), list(after or ())
+    if was != now:
+        words = [f"takes items as {each[0]}" if each else "takes no items" for each in (was, now)]
+        yield Change(place, "breaks", f"was: {words[0]}; is: {words[1]}")
+    elif before and after:
+        (name,) = now
+        yield from _sent(place, f"items of {name}", before[name], after[name])
+
+
 def _of_methods(place: str, before: MethodContract, after: MethodContract) -> Iterator[Change]:
     if before.stream != after.stream:
         words = ("a stream", "one result")
         was, now = words if before.stream else words[::-1]
         yield Change(place, "breaks", f"was {was}, is {now}")
+    yield from _taken(place, before.takes, after.takes)
     yield from _sent(place, "params", before.params, after.params)
     yield from _defaults(place, before.params, after.params)
     yield from _received(place, "result", before.result, after.result)

@@ -17,6 +17,8 @@ class MethodContract(msgspec.Struct, frozen=True, kw_only=True):
     params: Any = None
     """JSON Schema; None if nothing is said."""
     result: Any = None
+    takes: dict[str, Any] | None = None
+    """The parameter that takes items, and the schema of one."""
     stream: bool = False
     idempotent: bool = False
     timeout_s: float | None = None
@@ -84,6 +86,7 @@ def _method(info: MethodInfo) -> MethodContract:
         doc=info.doc,
         params=info.params,
         result=info.result,
+        takes=info.takes,
         stream=info.stream,
         idempotent=info.idempotent,
         timeout_s=info.timeout_s,

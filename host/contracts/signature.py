@@ -13,10 +13,13 @@ WIDEST = 78
 MAX_TYPES = 50
 
 
-def signature(name: str, params: Any, result: Any, *, stream: bool = False) -> list[str]:
+def signature(
+    name: str, params: Any, result: Any, *, stream: bool = False, takes: Mapping[str, Any] | None = None
+) -> list[str]:
     """`greet(name: str, excited: bool = false) -> str`, on as many lines as that takes."""
     arrow = "" if result is None else f" -> {'stream of ' if stream else ''}{type_text(result)}"
     parts = ["…"] if params is None else list(fields(params))
+    parts += [f"{each}: stream of {type_text(about)}" for each, about in (takes or {}).items()]
     whole = f"{name}({', '.join(parts)}){arrow}"
     if len(whole) <= WIDEST or len(parts) < 2:
         return [whole]

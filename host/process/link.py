@@ -109,13 +109,14 @@ class Link:
         self.replies = 0
         """To calls that somebody waited for; pings too."""
         self.batches = 0
-        """Of streams: whoever sends them gets something done."""
+        """Of streams, and credit for more of what goes up: whoever sends them gets something done."""
         self.pongs = 0
         """As many of them as were replies to pings, counted by who pings."""
         self.tells_traces = False
         """Whether the plugin wants to know which trace each call belongs to."""
         self.tells_progress = False
         self.knows_streams = False
+        self.takes_items = False
         self.tells_parents = False
         """Whether the plugin wants to know which of its own requests a call has come round from."""
         self._driver = driver
@@ -128,6 +129,7 @@ class Link:
         self._writer_armed = False
         self._flush_due = False
         self._idle: Waiter | None = None
+        self._wait_for_room: list[Waiter] = []
         self._silence: Timer | None = None
         self._silence_s = SILENCE_S
         self._ended = False
@@ -182,7 +184,7 @@ class Link:
         chain: Any = (),
         on_progress: OnProgress | None = None,
     ) -> Call:
-        """Like `request`, for somebody who has a waiter; or an `Inflow`, for what comes of a stream.
+        """Like `request`, for somebody who has a waiter; or an `Inflow`, or an `Upload`, for what streams.
 
         `leave` is owed, however it ends. Raises `Refused`.
         """
@@ -237,6 +239,12 @@ class Link:
     def flush(self) -> None:
         """What the session has to say leaves in this turn of the loop."""
         self._flush_soon()
+
+    async def wait_for_room(self) -> None:
+        """Returns when all that waited has been written; never if nobody reads it."""
+        waiter = self._driver.waiter()
+        self._wait_for_room.append(waiter)
+        await waiter
 
     def reply(self, id: int | str, result: Any) -> None:
         self.session.reply(id, result)
@@ -309,6 +317,9 @@ class Link:
             elif type(event) is events.Streamed:
                 self.batches += 1
                 event.call.token.feed(event.items)
+            elif type(event) is events.Wanted:
+                self.batches += 1
+                event.call.token.resume()
             elif type(event) is events.Progressed and event.call.listener is not None:
                 self._tell_progress(event)
             elif type(event) is events.Expired:
@@ -415,6 +426,11 @@ class Link:
         if self._writer_armed:
             self._writer_armed = False
             self._driver.remove_writer(self._write_fd)
+        if self._wait_for_room:
+            waiting, self._wait_for_room = self._wait_for_room, []
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     # -- the end -------------------------------------------------------------------------------
 

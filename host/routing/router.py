@@ -27,6 +27,7 @@ from host.routing.careful import Careful
 from host.routing.replay import Patience, may_be_repeated
 from host.routing.stream import Stream, Way
 from host.routing.tracing import Tracing
+from host.routing.upload import Upload, parted
 from host.supervision.states import SERVING, State
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
@@ -129,14 +130,18 @@ class Router:
         traceparent, tracestate, span = self.tracing.begin(supervisor.name, method)
         stats: CallStats | None = None
         cut_off_by: tuple[str, ...] = ()
+        upload: Upload | None = None
         try:
             while True:
                 link = supervisor.link or await self.admitted(supervisor, method, deadline)
                 if stats is None:
                     stats = supervisor.stats.of(method)
                     stats.in_flight += 1
-                if supervisor.offer.streams and method in supervisor.offer.streams:
-                    raise _is_a_stream(supervisor.name, method)
+                if supervisor.offer.in_items and method in supervisor.offer.in_items:
+                    if method in supervisor.offer.streams:
+                        raise _is_a_stream(supervisor.name, method)
+                    if upload is None:
+                        params, upload = self._parted(supervisor, link, method, params)
                 held = supervisor.offer.contract[method]  # of this very process
                 if not values.holds_bytes(params):  # which as JSON would take ten times as long as the call
                     held.check_params(params)  # 0.3 us: before it is sent, and all that is wrong with it
@@ -146,6 +151,8 @@ class Router:
                     meta.progress = True
                 watched = supervisor.poison.watched  # empty but for an hour after a crash in a call
                 request = self.careful.request if watched and method in watched else None
+                if upload is not None:  # whose params do not tell which call it is
+                    request = upload.request
                 try:
                     if request is None:
                         result = await link.request(
@@ -201,6 +208,16 @@ class Router:
         if span is not None:
             self.tracing.end(span, supervisor.life.generation)
         return result
+
+    def _parted(
+        self, supervisor: Supervisor, link: Link, method: str, params: Any
+    ) -> tuple[dict[str, Any], Upload]:
+        """What goes in the request, and what goes with it in items."""
+        if not link.takes_items:
+            text = "the plugin has not announced the feature `up`"
+            raise _no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
+        rest, items = parted(params, supervisor.offer.uploads[method])
+        return rest, Upload(self.driver, items)
 
     def meta_for(
         self,

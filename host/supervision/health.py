@@ -147,9 +147,11 @@ async def wait_hung(
 
 def reading(link: Link, pulse: Pulse, *, dropped: int) -> Reading:
     outgoing = link.session.outgoing
+    calls = [call for call in outgoing.calls.values() if call.method != PING]
+    plain = [call.method for call in calls if call.stream is None and call.up is None]
     return Reading(
-        in_flight=[c.method for c in outgoing.calls.values() if c.method != PING and c.stream is None],
-        streams=sum(call.stream is not None for call in outgoing.calls.values()),
+        in_flight=plain,
+        streams=len(calls) - len(plain),
         abandoned=[call.method for call in outgoing.abandoned.values() if call.method != PING],
         finished=link.replies - link.pongs + link.batches + link.session.counts.late_replies,
         missed_pings=pulse.missed,

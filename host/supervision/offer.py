@@ -13,10 +13,13 @@ class Offer:
         self.provides = provides
         self.contract = contract
         """What its methods are held to."""
-        self.idempotent = provides.idempotent
-        """Methods that may be called twice, as they say."""
+        self.uploads = {info.name: next(iter(info.takes)) for info in provides.methods if info.takes}
+        """Methods that take items, and the parameter that does."""
+        self.idempotent = provides.idempotent - self.uploads.keys()
+        """Methods that may be called twice, as they say; what goes with a call in items goes once."""
         self.streams = frozenset(info.name for info in provides.methods if info.stream)
         """Methods that answer in items."""
+        self.in_items = self.streams | self.uploads.keys()
         self.timeouts = {
             info.name: info.timeout_s
             for info in provides.methods

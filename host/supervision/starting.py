@@ -103,6 +103,7 @@ class Starting:
         link.tells_parents = "parent" in result.features
         link.tells_progress = "progress" in result.features
         link.knows_streams = "stream" in result.features
+        link.takes_items = "up" in result.features
         self._on_introduced(result)
         self.doing = "finished starting"
         tells_progress = "progress" in result.features

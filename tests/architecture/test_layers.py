@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = [
-    *("__init__", "__main__", "cli", "control", "blocking", "host", "engine", "proxy"),
+    *("__init__", "__main__", "cli", "control", "blocking", "lent", "host", "engine", "proxy"),
     *("routing", "supervision", "environments", "store", "process", "discovery", "config"),
     *("contracts", "observability", "errors"),
 ]
@@ -54,7 +54,7 @@ def test_the_protocol_knows_neither_side_and_touches_nothing(file: Path) -> None
 def test_the_sdk_needs_the_standard_library_and_msgspec(file: Path) -> None:
     allowed = {"protocol", "plugin_sdk", "msgspec"} | sys.stdlib_module_names
     # asyncio is for plugins with async handlers alone
-    if file.name not in ("loop.py", "async_calls.py", "async_streams.py"):
+    if file.name not in ("loop.py", "async_calls.py", "async_streams.py", "async_uploads.py"):
         allowed -= {"asyncio"}
     assert {name.split(".")[0] for name in imports(file)} <= allowed
 

@@ -1,4 +1,4 @@
-"""Streams and bytes: items a second, a gigabyte with flat memory at both ends, and a MiB one way.
+"""Streams and bytes, both ways: items a second, a gigabyte with flat memory at both ends, and a MiB one way.
 
 `python -m tests.bench.streams`. Every item is counted, and every byte.
 """
@@ -11,7 +11,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,21 @@ async def count_async(n: int) -> AsyncIterator[int]:
 async def chunks(count: int) -> AsyncIterator[bytes]:
     for _ in range(count):
         yield CHUNK
+
+@plugin.method
+def total(numbers: Iterator[int]) -> int:
+    return sum(numbers)
+
+@plugin.method
+async def total_async(numbers: AsyncIterator[int]) -> int:
+    return sum([number async for number in numbers])
+
+@plugin.method
+async def size_of_all(chunks: AsyncIterator[bytes]) -> int:
+    found = 0
+    async for chunk in chunks:
+        found += len(chunk)
+    return found
 
 @plugin.method
 async def size(data: bytes) -> int:
@@ -93,6 +108,34 @@ async def gigabyte(host: Host) -> str:
     return f"{GIGABYTE / took / MIB:5.0f} MiB/s; host grew {grown[0]:.1f} MiB, plugin {grown[1]:.1f} MiB"
 
 
+async def sent_per_second(host: Host, method: str) -> float:
+    best = 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        assert await host.call("bulk", method, numbers=range(ITEMS)) == ITEMS * (ITEMS - 1) // 2
+        best = max(best, ITEMS / (time.perf_counter() - started))
+    return best
+
+
+async def gigabyte_up(host: Host) -> str:
+    pid = host.status("bulk").plugins[0].pid
+    assert pid is not None
+    pids, most = (os.getpid(), pid), [0, 0]
+
+    def chunks(count: int) -> Iterator[bytes]:
+        for _ in range(count):
+            yield bytes(MIB)
+            most[:] = [max(a, resident(pid)) for a, pid in zip(most, pids, strict=True)]
+
+    await host.call("bulk", "size_of_all", chunks=chunks(64))  # what is allocated once has been by now
+    before, most[:], started = [resident(pid) for pid in pids], [0, 0], time.perf_counter()
+    sent = await host.call("bulk", "size_of_all", chunks=chunks(GIGABYTE // MIB), timeout=None)
+    took = time.perf_counter() - started
+    assert sent == GIGABYTE
+    grown = [(after - at_first) / MIB for after, at_first in zip(most, before, strict=True)]
+    return f"{GIGABYTE / took / MIB:5.0f} MiB/s; host grew {grown[0]:.1f} MiB, plugin {grown[1]:.1f} MiB"
+
+
 async def one_way(work: Callable[[], Awaitable[Any]]) -> str:
     seconds = []
     for _ in range(ROUNDS):
@@ -108,7 +151,10 @@ async def measure(loop: str, folder: Path) -> None:
     async with Host(plugins=[folder], data_dir=folder / "data") as host:
         for method in ("count", "count_async"):
             print(f"{loop:<8} {method:<12} {await items_per_second(host, method):9.0f} items/s")
+        for method in ("total", "total_async"):
+            print(f"{loop:<8} {method:<12} {await sent_per_second(host, method):9.0f} items/s")
         print(f"{loop:<8} 1 GB         {await gigabyte(host)}")
+        print(f"{loop:<8} 1 GB up      {await gigabyte_up(host)}")
         content = os.urandom(MIB)
         text = base64.b64encode(content).decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -190,3 +191,33 @@ def test_a_signature_is_on_as_many_lines_as_it_takes() -> None:
     wide = signature("m" * 60, method.params, method.result)
     assert wide[1:] == ["    name: str,", "    excited: bool = false,", ") -> Doc"]
     assert types([method.result]) == {"Doc": ["name: str", "size: int | null = null"]}
+
+
+def taker(name: str, docs: Iterator[Doc]) -> int: ...  # type: ignore[empty-body]
+def renamed_taker(name: str, all: Iterator[Doc]) -> int: ...  # type: ignore[empty-body]
+def wider_taker(name: str, docs: Iterator[Doc | None]) -> int: ...  # type: ignore[empty-body]
+def no_taker(name: str) -> int: ...  # type: ignore[empty-body]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kinds"),
+    [
+        (taker, taker, []),
+        (taker, renamed_taker, ["breaks"]),
+        (taker, no_taker, ["breaks"]),
+        (no_taker, taker, ["breaks"]),
+        (taker, wider_taker, ["harmless"]),
+        (wider_taker, taker, ["breaks"]),
+    ],
+)
+def test_what_a_method_takes_in_items_is_compared(before: Any, after: Any, kinds: list[str]) -> None:
+    found = changes(contract(before), contract(after))
+    assert [change.kind for change in found] == kinds
+    assert all("docs" in change.text for change in found)
+
+
+def test_a_signature_says_what_comes_in_items() -> None:
+    (method,) = contract(taker).methods
+    (text,) = signature("put", method.params, method.result, takes=method.takes)
+    assert text == "put(name: str, docs: stream of Doc) -> int"
+    assert types([*(method.takes or {}).values()]) == {"Doc": ["name: str", "size: int | null = null"]}

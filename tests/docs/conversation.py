@@ -9,7 +9,17 @@ import msgspec
 
 from protocol.envelope import Meta
 from protocol.errors import RpcError
-from protocol.events import Cancelled, Notification, Progressed, Reply, Request, Resumed, Streamed
+from protocol.events import (
+    Cancelled,
+    Notification,
+    Progressed,
+    Reply,
+    Request,
+    Resumed,
+    Streamed,
+    Uploaded,
+    Wanted,
+)
 from protocol.framing import FrameReader, frame
 from protocol.lifecycle import ProgressValue
 from protocol.session import Session
@@ -20,6 +30,7 @@ _EVENTS = {
     "$/credit": Resumed,  # to a sender that had none left
     "$/progress": Progressed,
 }
+_UP = {"$/stream": Uploaded, "$/credit": Wanted}
 
 
 class Conversation:
@@ -27,6 +38,8 @@ class Conversation:
 
     def __init__(self) -> None:
         self.ends = {"host": Session("host"), "plugin": Session("plugin")}
+        self._asked_for: set[int] = set()
+        """Requests whose items have been."""
 
     def say(self, who: str, message: dict[str, Any], *, raw: bool) -> None:
         """`who` must be able to say exactly this, and the other end must take it for what it is."""
@@ -55,14 +68,22 @@ class Conversation:
             meta = Meta(**message["meta"]) if "meta" in message else None
             speaker.request(message["method"], message["params"], meta=meta)
         elif message["method"] == "$/stream":
-            sending = speaker.sending(message["params"]["id"])
+            params = message["params"]
+            of = speaker.outgoing.calls[params["id"]] if "up" in params else params["id"]
+            sending = speaker.sending(of)
             assert sending is not None
-            for item in message["params"]["items"]:
+            for item in params["items"]:
                 sending.add(speaker.item(item))
-            speaker.send_items(message["params"]["id"])
+            speaker.send_items(of, end=params.get("end", False))
         elif message["method"] == "$/credit":
-            n = message["params"]["n"]
-            speaker.use(speaker.outgoing.calls[message["params"]["id"]], n, n)
+            id, n = message["params"]["id"], message["params"]["n"]
+            if "up" not in message["params"]:
+                speaker.use(speaker.outgoing.calls[id], n, n)
+            elif id in self._asked_for:
+                speaker.use(id, n, n)
+            else:
+                self._asked_for.add(id)
+                speaker.take_up(id, n)
         elif message["method"] == "$/progress":
             value = msgspec.convert(message["params"]["value"], ProgressValue)
             speaker.progress(message["params"]["token"], value)
@@ -76,6 +97,8 @@ class Conversation:
 def _event_for(message: dict[str, Any]) -> type:
     if "method" not in message:
         return Reply
+    if "up" in message["params"]:
+        return _UP[message["method"]]
     if message["method"] in _EVENTS:
         return _EVENTS[message["method"]]
     return Request if "id" in message else Notification

@@ -17,6 +17,7 @@ _THE_LOOPS_OWN = {
     "test_embedding_app",
     "test_host",
     "test_host_streams",
+    "test_host_uploads",
     "test_misuse",
     "test_side_effects",
 }
