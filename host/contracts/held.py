@@ -32,6 +32,13 @@ class ResultUnfit(Exception):
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
 
+    def of_item(self, number: int) -> ResultUnfit:
+        """The same of one item of a stream, counted from 0."""
+        place = f"[{number}]"
+        return ResultUnfit(
+            [msgspec.structs.replace(each, path=(place, *each.path)) for each in self.problems]
+        )
+
 
 class Held:
     """One method."""
