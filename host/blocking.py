@@ -107,9 +107,17 @@ class BlockingStream:
     Many items come over from the host's thread at once, as many as have arrived there.
     """
 
-    def __init__(self, stream: Stream, do: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        do: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any],
+        typed: Callable[[int, Any], Any] | None = None,
+    ) -> None:
         self._stream = stream
         self._do = do
+        self._typed = typed
+        """Makes of an item, and its number, what a Protocol says."""
+        self._number = 0
         self._items: deque[msgspec.Raw] = deque()
         self._is_over = False
 
@@ -127,7 +135,16 @@ class BlockingStream:
             if not self._items:
                 self._is_over = True
                 raise StopIteration
-        return values.decode(self._items.popleft())
+        item = values.decode(self._items.popleft())
+        if self._typed is None:
+            return item
+        try:
+            typed = self._typed(self._number, item)
+        except BaseException:
+            self.close()
+            raise
+        self._number += 1
+        return typed
 
     def close(self) -> None:
         """Ends it: the plugin is told that no more is wanted. Once it is over this does nothing."""
@@ -266,10 +283,19 @@ class BlockingHost:
     def proxy(
         self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
     ) -> T:
-        """See `Host.proxy`; here the methods of `api` are plain `def`s."""
+        """See `Host.proxy`; here the methods of `api` are plain `def`s, and streams return `Iterator[T]`."""
         proxied = self._do(partial(self._proxied, plugin, api, timeout))
 
         def method_of(asked: Asked) -> Callable[..., Any]:
+            if asked.is_stream:
+
+                def stream(_: object, /, *arguments: Any, **named: Any) -> BlockingStream:
+                    params = asked.params_of(arguments, named)
+                    begun = self._do(partial(_at_once, proxied.open, asked, params))
+                    return BlockingStream(begun, self._do, partial(proxied.typed, asked))
+
+                return stream
+
             def method(_: object, /, *arguments: Any, **named: Any) -> Any:
                 return self._do(partial(proxied.call, asked, asked.params_of(arguments, named)))
 

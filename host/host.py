@@ -200,6 +200,7 @@ class Host:
 
         Each method calls the plugin's method of that name; arguments may be positional, defaults are the
         Protocol's, a result is what its annotation says, structs too. `timeout` is each call's, as in `call`.
+        A plain `def` that returns `AsyncIterator[T]` is a `stream`.
 
         Raises:
             PluginNotFound; HostMisuse: `api` is no such Protocol. ContractError: the plugin does not provide
@@ -479,7 +480,10 @@ class Host:
                 return None
             return found.offer.contract, found.offer.provides.methods
 
-        return Proxied(plugin, api, self.call_raw, look, timeout, is_async=is_async)
+        def begin(plugin: str, method: str, params: Any, timeout: float | EllipsisType | None) -> Stream:
+            return self.stream(plugin, method, params=params, timeout=timeout)
+
+        return Proxied(plugin, api, self.call_raw, begin, look, timeout, is_async=is_async)
 
     def _route(
         self,

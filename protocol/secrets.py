@@ -6,7 +6,8 @@ never the secret itself: `{ file = "/path" }`, or `{ command = ["pass", "show", 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 __all__ = ["MASK", "is_reference", "masked", "secret_paths", "secret_values", "value_at", "with_value_at"]
@@ -26,13 +27,22 @@ Path = tuple[str, ...]
 def secret_paths(schema: Mapping[str, Any]) -> set[Path]:
     """The keys of an object of this JSON Schema that are secrets, as paths from its root.
 
-    The schema may be anybody's, and refer to itself: not more than `MOST` places in it are looked at.
+    The schema may be anybody's, and refer to itself: not more than `MOST` places in it are looked at, or
+    kept to be looked at.
     """
     definitions = schema.get("$defs")
     found: set[Path] = set()
     seen: set[tuple[Path, int]] = set()
     waiting: list[tuple[Path, Any]] = [((), schema)]
-    while waiting and len(seen) < MOST:
+    left = MOST
+
+    def look_at(places: Iterable[tuple[Path, Any]]) -> None:
+        nonlocal left
+        before = len(waiting)
+        waiting.extend(islice(places, left))
+        left -= len(waiting) - before
+
+    while waiting:
         path, node = waiting.pop()
         if not isinstance(node, Mapping) or len(path) > DEEPEST or (path, id(node)) in seen:
             continue
@@ -42,13 +52,14 @@ def secret_paths(schema: Mapping[str, Any]) -> set[Path]:
             continue
         ref = node.get("$ref")
         if isinstance(ref, str) and isinstance(definitions, Mapping):
-            waiting.append((path, definitions.get(ref.removeprefix("#/$defs/"))))
+            look_at([(path, definitions.get(ref.removeprefix("#/$defs/")))])
         for word in ("anyOf", "oneOf", "allOf"):
             parts = node.get(word)
-            waiting += [(path, part) for part in parts] if isinstance(parts, list) else []
+            if isinstance(parts, list):
+                look_at((path, part) for part in parts)
         properties = node.get("properties")
         if isinstance(properties, Mapping):
-            waiting += [((*path, str(key)), inner) for key, inner in properties.items()]
+            look_at(((*path, str(key)), inner) for key, inner in properties.items())
     return found
 
 

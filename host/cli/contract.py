@@ -104,6 +104,7 @@ def _document(name: str, socket: str) -> Any:
 
 def _of_plugin(told: dict[str, Any]) -> list[str]:
     from host.contracts.signature import fields, signature, types
+    from host.contracts.type_text import type_text
 
     state = paint(told["state"], COLOURS.get(told["state"]))
     lines = [f"{told['name']} {told['version']}  {state}"]
@@ -128,6 +129,12 @@ def _of_plugin(told: dict[str, Any]) -> list[str]:
         name = each["point"] + (f" {each['version']}" if each["version"] else "")
         lines += [f"  {line}" for line in signature(name, each["params"], each["result"])]
         schemas += [_inside(each["params"]), each["result"]]
+    if told["topics"]:
+        lines += ["", "topics"]
+    for each in told["topics"]:
+        about = "" if each["values"] is None else f": {type_text(each['values'])}"
+        lines.append(f"  {each['topic']}{about}")
+        schemas.append(each["values"])
     if told["settings"] is not None:
         lines += ["", "settings", *(f"  {line}" for line in fields(told["settings"]))]
     return lines + _types(types(schemas))

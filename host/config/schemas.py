@@ -1,4 +1,4 @@
-"""Settings against the schema that a plugin gives of them. Pure, but for what a validator costs.
+"""Settings against the schema that a plugin gives of them. Pure.
 
 Nothing in here repeats a value that may be a secret: reasons are made with values masked, and only then
 is a value added that no secret is in.
@@ -7,37 +7,50 @@ is a value added that no secret is in.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
+import msgspec
+
 from host.config.words import written
+from host.contracts.checker import Checker, NotHeld, checker
+from host.contracts.explain import NOWHERE
 from protocol.contract import Problem, nearest
 from protocol.secrets import MASK, secret_paths
 
 __all__ = ["settings_problems"]
 
 MAX_PROBLEMS = 50
+MAX_HINTS = 10
 LONGEST_QUOTE = 60
 
 
 def settings_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Problem]:
-    """Everything that the schema has against them. A schema that is none has nothing."""
-    import jsonschema_rs  # for those whose settings change
-
+    """What the schema has against them, at most `MAX_PROBLEMS` of each kind. One not held has nothing."""
     try:
-        validator = jsonschema_rs.Draft202012Validator(dict(schema), offline=True, mask=MASK)
-        errors = list(validator.iter_errors(dict(settings)))
-    except ValueError:
+        check = checker(dict(schema), mask=MASK)
+        plain = msgspec.to_builtins(dict(settings))  # as the plugin gets them: a date is a string
+        is_small = len(msgspec.json.encode(plain)) <= check.largest
+        fits = not is_small or check.fits(plain)
+    except (NotHeld, ValueError):
         return []
+    return [*([] if fits else _unfit(plain, schema, check)), *_unknown(settings, schema)]
+
+
+def _unfit(settings: Mapping[str, Any], schema: Mapping[str, Any], check: Checker) -> list[Problem]:
+    errors = check.errors(settings)
+    if errors is None:
+        return [Problem((), NOWHERE)]
     secrets = secret_paths(schema)
     problems = []
-    for error in errors[:MAX_PROBLEMS]:
+    for error in islice(errors, MAX_PROBLEMS):
         path = tuple(part if isinstance(part, str) else f"[{part}]" for part in error.instance_path)
         seen = _at(settings, error.instance_path)
         is_open = isinstance(seen, str | int | float | bool) and path not in secrets
         quote = written(seen) if is_open else MASK
         reason = error.message.replace(MASK, quote if len(quote) <= LONGEST_QUOTE else "it")
         problems.append(Problem(path, reason))
-    return problems + _unknown(settings, schema)
+    return problems
 
 
 def _unknown(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Problem]:
@@ -46,7 +59,9 @@ def _unknown(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Pro
     known = root.get("properties")
     if not isinstance(known, Mapping) or "additionalProperties" in root or "patternProperties" in root:
         return []
-    return [Problem((key,), "unknown key", nearest(key, known)) for key in settings if key not in known]
+    unknown = list(islice((key for key in settings if key not in known), MAX_PROBLEMS))
+    close = {key: nearest(key, known) for key in unknown[:MAX_HINTS]}
+    return [Problem((key,), "unknown key", close.get(key)) for key in unknown]
 
 
 def _root(schema: Mapping[str, Any]) -> Mapping[str, Any]:

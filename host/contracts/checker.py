@@ -16,7 +16,9 @@ from host.contracts.weigh import NotHeld, weight
 from protocol.contract import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from jsonschema_rs import Draft202012Validator, ValidationError
 
 __all__ = ["Checker", "NotHeld", "checker"]
 
@@ -25,8 +27,6 @@ MAX_PATTERN_BYTES = 256 * 1024
 MAX_WORK = 1 << 26
 """Bytes of a value, times the weight of its schema: what would take about half a second is let pass."""
 LIGHT = 4
-
-
 SMALL = 32 * 1024
 """Bytes of a value, times the weight: of a larger one the parts are told of that do not fit."""
 
@@ -36,9 +36,9 @@ class Checker:
 
     __slots__ = ("_heavy", "_schema", "_validator", "fits", "is_light", "largest")
 
-    def __init__(self, schema: dict[str, Any] | bool, heavy: int) -> None:
+    def __init__(self, schema: dict[str, Any] | bool, heavy: int, mask: str | None = None) -> None:
         self._schema = schema
-        self._validator = _compiled(schema)
+        self._validator = _compiled(schema, mask)
         self._heavy = heavy
         self.fits: Callable[[Any], bool] = self._validator.is_valid
         """Of what JSON decodes to. Raises ValueError for anything else."""
@@ -49,10 +49,14 @@ class Checker:
 
     def problems(self, value: Any) -> list[Problem]:
         """What keeps `value`, as JSON decodes it, from fitting: at most `MAX_PROBLEMS`."""
-        small = SMALL // self._heavy
-        if len(msgspec.json.encode(value)) <= small:
-            return words.problems(self._validator.iter_errors(value), self._schema)
-        return explain(self._schema, value, Parts(self._schema), small_bytes=small)
+        if (found := self.errors(value)) is not None:
+            return words.problems(found, self._schema)
+        return explain(self._schema, value, Parts(self._schema), small_bytes=SMALL // self._heavy)
+
+    def errors(self, value: Any) -> Iterator[ValidationError] | None:
+        """All that is wrong, as jsonschema-rs has it; None for a value too large to be told of as a whole."""
+        is_small = len(msgspec.json.encode(value)) <= SMALL // self._heavy
+        return self._validator.iter_errors(value) if is_small else None
 
 
 class Parts:
@@ -75,18 +79,18 @@ class Parts:
         return self._compiled[id(part)][1]
 
 
-def checker(schema: Any) -> Checker:
-    """Raises NotHeld, with the reason."""
+def checker(schema: Any, *, mask: str | None = None) -> Checker:
+    """Raises NotHeld, with the reason. `mask` stands for values in what `errors` say."""
     heavy = weight(schema)
     try:
-        return Checker(schema, heavy)
+        return Checker(schema, heavy, mask)
     except ValueError as error:
         raise NotHeld(str(error).split("\n", 1)[0][:300]) from None
 
 
-def _compiled(schema: Any) -> Any:
-    """Raises ValueError."""
+def _compiled(schema: Any, mask: str | None = None) -> Draft202012Validator:
+    """Raises ValueError. `mask`: what stands for a value in what it says of it."""
     import jsonschema_rs  # 6 ms, once there is something to hold
 
     options = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES, dfa_size_limit=MAX_PATTERN_BYTES)
-    return jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=options)
+    return jsonschema_rs.Draft202012Validator(schema, offline=True, mask=mask, pattern_options=options)

@@ -1,7 +1,8 @@
 """Two versions of a contract: what of the change breaks whoever relied on the first. Pure.
 
-Of a method, callers go on to send what it took, and to expect what it returned. Of a point, plugins go on to
-take what it handed over, and to answer as they did.
+Of a method, callers go on to send what it took, and to expect what it returned; of a topic, subscribers go
+on to expect what was published. Of a point, plugins go on to take what it handed over, and to answer as they
+did.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from typing import Any, Literal
 import msgspec
 
 from host.contracts.bounds import Difference
-from host.contracts.document import Document, HookContract, MethodContract, PluginContract, PointContract
+from host.contracts.document import (
+    Document,
+    HookContract,
+    MethodContract,
+    PluginContract,
+    PointContract,
+    TopicContract,
+)
 from host.contracts.fit import differences
 from host.contracts.type_text import quote
 from host.contracts.weigh import NotHeld, definition
@@ -53,6 +61,12 @@ def _of_plugins(before: PluginContract, after: PluginContract) -> Iterator[Chang
         {each.point: each for each in after.hooks},
         _of_hooks,
     )
+    yield from _named(
+        "topics",
+        {each.topic: each for each in before.topics},
+        {each.topic: each for each in after.topics},
+        _of_topics,
+    )
     yield from _of_settings(before.settings, after.settings)
 
 
@@ -90,7 +104,8 @@ def _of_methods(place: str, before: MethodContract, after: MethodContract) -> It
     yield from _taken(place, before.takes, after.takes)
     yield from _sent(place, "params", before.params, after.params)
     yield from _defaults(place, before.params, after.params)
-    yield from _received(place, "result", before.result, after.result)
+    part = "item" if before.stream and after.stream else "result"
+    yield from _received(place, part, before.result, after.result)
     if before.idempotent != after.idempotent:
         yield Change(
             place,
@@ -110,6 +125,10 @@ def _of_hooks(place: str, before: HookContract, after: HookContract) -> Iterator
         yield Change(place, "unclear", f"was written for {was} of the point, is for {now}")
     yield from _sent(place, "params", before.params, after.params)
     yield from _received(place, "answer", before.result, after.result)
+
+
+def _of_topics(place: str, before: TopicContract, after: TopicContract) -> Iterator[Change]:
+    yield from _received(place, "value", before.values, after.values)
 
 
 def _of_settings(before: Any, after: Any) -> Iterator[Change]:

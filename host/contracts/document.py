@@ -8,7 +8,15 @@ import msgspec
 
 from protocol.lifecycle import HookInfo, MethodInfo, Provides
 
-__all__ = ["Document", "HookContract", "MethodContract", "PluginContract", "PointContract", "of_plugin"]
+__all__ = [
+    "Document",
+    "HookContract",
+    "MethodContract",
+    "PluginContract",
+    "PointContract",
+    "TopicContract",
+    "of_plugin",
+]
 
 
 class MethodContract(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +40,16 @@ class HookContract(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
 
 
+class TopicContract(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic that the plugin declares, and publishes."""
+
+    topic: str
+    values: Any = None
+    """JSON Schema; None if nothing is said."""
+
+
 class PluginContract(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="plugin"):
-    """What a plugin promises: its methods, its hooks and its settings."""
+    """What a plugin promises: its methods, its hooks, its topics and its settings."""
 
     schema: int = 1
     name: str
@@ -43,6 +59,7 @@ class PluginContract(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     """Whether it has ever said what it provides."""
     methods: list[MethodContract] = []
     hooks: list[HookContract] = []
+    topics: list[TopicContract] = []
     settings: Any = None
     """JSON Schema."""
 
@@ -76,6 +93,7 @@ def of_plugin(name: str, version: str, state: str, provides: Provides | None) ->
         known=provides is not None,
         methods=[_method(info) for info in said.methods],
         hooks=[_hook(info) for info in said.hooks],
+        topics=[TopicContract(topic=info.topic, values=info.schema) for info in said.events],
         settings=said.config_schema,
     )
 

@@ -14,7 +14,7 @@ import msgspec
 
 from host.contracts.bounds import Difference, Kind, bounds
 from host.contracts.type_text import quote, type_text
-from host.contracts.weigh import NotHeld, definition
+from host.contracts.weigh import NotHeld, definition, weight
 from protocol.contract import nearest
 
 __all__ = ["Difference", "differences"]
@@ -23,10 +23,12 @@ MAX_STEPS = 5000
 MAX_DIFFERENCES = 50
 MAX_DEPTH = 60
 MAX_LITERALS = 200
-MAX_KEYS = 200
-LONGEST_KEY = 100
 COMPILING = 20
-"""Steps that it counts as, to hold one value against a schema."""
+"""Steps that it counts as, to compile a schema and hold one value against it."""
+GUESSING = 500
+"""Steps that it counts as, to find the key that was meant."""
+PER_STEP = 64
+"""Keys, or bytes of a schema in tens, that are gone through within one step."""
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _ABOUT = {
@@ -50,6 +52,8 @@ def differences(sends: Any, takes: Any) -> list[Difference]:
     """What keeps values of `sends` from being values of `takes`; [] if nothing does. Never raises."""
     found: list[Difference] = []
     try:
+        weight(sends)
+        weight(takes)
         for difference in _Comparison(sends, takes).walk(sends, takes, "$", 0):
             found.append(difference)
             if len(found) >= MAX_DIFFERENCES:
@@ -73,10 +77,10 @@ class _Comparison:
         """So that no identity is used twice."""
 
     def walk(self, sends: Any, takes: Any, path: str, depth: int) -> Iterator[Difference]:
-        self._steps += 1
-        if self._steps > MAX_STEPS or depth > MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise _TooMuch
         sends, takes = self._resolved(sends, 0), self._resolved(takes, 1)
+        self._spend(1 + (_size(sends) + _size(takes)) // PER_STEP)
         if takes is True or sends is False or not _says_something(takes):
             return
         if isinstance(takes, dict) and set(takes) - _KNOWN - _ABOUT and self._are_alike(sends, takes):
@@ -88,6 +92,11 @@ class _Comparison:
         self._under_way.add(pair)
         yield from self._each(sends, takes, path, depth)
         self._under_way.discard(pair)
+
+    def _spend(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise _TooMuch
 
     def _each(self, sends: Any, takes: Any, path: str, depth: int) -> Iterator[Difference]:
         kinds = list(_alternatives(sends))
@@ -171,7 +180,7 @@ class _Comparison:
         """One value that is sent, against whatever is taken."""
         from host.contracts.checker import checker
 
-        self._steps += COMPILING
+        self._spend(COMPILING)
         if set(takes) - _ABOUT == {"enum"} and any(_same(value, each) for each in _list(takes["enum"])):
             return
         root = _mapping(self._roots[1])
@@ -191,9 +200,7 @@ class _Comparison:
             if key in taken:
                 yield from self.walk(schema, taken[key], f"{path}.{key}", depth + 1)
             elif others is False:
-                close = nearest(key, list(taken)[:MAX_KEYS]) if len(key) <= LONGEST_KEY else None
-                hint = f"; did you mean `{close}`?" if close else ""
-                yield Difference(f"{path}.{key}", "breaks", "sent", f"no such key{hint}")
+                yield Difference(f"{path}.{key}", "breaks", "sent", f"no such key{self._hint(key, taken)}")
             else:
                 yield from self.walk(schema, others, f"{path}.{key}", depth + 1)
         if more is not False and more is not True:  # True: said of no key in particular
@@ -203,6 +210,13 @@ class _Comparison:
             yield from self.walk(more, others, f"{path}.*", depth + 1)
         elif more is True and (others is not True or taken):
             yield Difference(path, "unclear", "any key", self._text(takes, 1))
+
+    def _hint(self, key: str, taken: Mapping[str, Any]) -> str:
+        if self._steps > MAX_STEPS // 2:  # what is left is for the differences
+            return ""
+        self._spend(GUESSING)
+        close = nearest(key, taken)
+        return f"; did you mean `{close}`?" if close else ""
 
     def _array(self, sends: Any, takes: Any, path: str, depth: int) -> Iterator[Difference]:
         sent, taken = _list(sends.get("prefixItems")), _list(takes.get("prefixItems"))
@@ -229,6 +243,7 @@ class _Comparison:
     def _are_alike(self, one: Any, other: Any) -> bool:
         """Whether both mean the same: written alike, and referring to nothing that is not."""
         text = msgspec.json.encode(one, order="sorted")
+        self._spend(len(text) // (10 * PER_STEP))
         if text != msgspec.json.encode(other, order="sorted"):
             return False
         return b'"$ref"' not in text or self._roots[0] == self._roots[1]
@@ -237,8 +252,11 @@ class _Comparison:
         return type_text(schema, self._roots[side])
 
 
-def _severity(found: list[Difference]) -> tuple[bool, int]:
-    return any(each.kind == "breaks" for each in found), len(found)
+def _size(schema: Any) -> int:
+    """How much there is to go through, of one schema and not of those inside."""
+    if not isinstance(schema, dict):
+        return 0
+    return len(schema) + sum(len(each) for each in schema.values() if isinstance(each, dict | list))
 
 
 def _says_something(schema: Any) -> bool:
@@ -252,6 +270,8 @@ def _alternatives(schema: Any) -> Iterator[Any]:
         return
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
+            if len(schema[key]) > MAX_LITERALS:
+                raise NotHeld(f"`{key}` of more than {MAX_LITERALS}")
             rest = {name: value for name, value in schema.items() if name != key and name not in _ABOUT}
             for each in schema[key]:
                 if rest and (not isinstance(each, dict) or {"$ref", *rest} & set(each)):
@@ -259,7 +279,7 @@ def _alternatives(schema: Any) -> Iterator[Any]:
                 yield {**rest, **each} if rest else each
             return
     if isinstance(schema.get("type"), list):
-        for type_ in schema["type"]:
+        for type_ in schema["type"][: len(_TYPES)]:
             yield {**schema, "type": type_}
     elif isinstance(schema.get("enum"), list) and len(schema["enum"]) <= MAX_LITERALS:
         for value in schema["enum"]:

@@ -1,4 +1,4 @@
-"""The methods of one plugin, held to what it says of them: params before they are sent, results as they come.
+"""One plugin, held to what it says of itself: params before they are sent, results and events as they come.
 
 A schema is compiled when its method is first called, and kept for as long as the plugin says the same of
 itself. One that cannot be held is told of once, and its method passes as one without a schema does: what
@@ -17,9 +17,12 @@ from host.contracts.checker import Checker, NotHeld, checker
 from protocol import values
 from protocol.contract import Problem
 from protocol.errors import ErrorCode, RpcError
-from protocol.lifecycle import MethodInfo
+from protocol.lifecycle import EventInfo, MethodInfo
 
-__all__ = ["Contract", "Held", "ResultUnfit"]
+__all__ = ["Contract", "Held", "ResultUnfit", "Topics"]
+
+
+Tell = Callable[[str], object]
 
 
 class ResultUnfit(Exception):
@@ -28,6 +31,13 @@ class ResultUnfit(Exception):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
+
+    def of_item(self, number: int) -> ResultUnfit:
+        """The same of one item of a stream, counted from 0."""
+        place = f"[{number}]"
+        return ResultUnfit(
+            [msgspec.structs.replace(each, path=(place, *each.path)) for each in self.problems]
+        )
 
 
 class Held:
@@ -90,9 +100,7 @@ _NOTHING_SAID = Held(None, None)
 class Contract(dict[str, Held]):
     """By method, for any name. `tell` gets what is wrong with a schema."""
 
-    def __init__(
-        self, methods: Iterable[MethodInfo] = (), tell: Callable[[str], object] = lambda text: None
-    ) -> None:
+    def __init__(self, methods: Iterable[MethodInfo] = (), tell: Tell = lambda text: None) -> None:
         super().__init__()
         self._said = {method.name: method for method in methods}
         self._tell = tell
@@ -102,15 +110,33 @@ class Contract(dict[str, Held]):
         if said is None:
             return _NOTHING_SAID
         held = self[method] = Held(
-            self._checker(method, "params", said.params), self._checker(method, "result", said.result)
+            _checker(f"method {method[:100]}: the schema of its params", said.params, self._tell),
+            _checker(f"method {method[:100]}: the schema of its result", said.result, self._tell),
         )
         return held
 
-    def _checker(self, method: str, part: str, schema: Any) -> Checker | None:
-        if schema is None:
-            return None
-        try:
-            return checker(schema)
-        except NotHeld as problem:
-            self._tell(f"method {method[:100]}: the schema of its {part} is not held: {problem}")
-            return None
+
+class Topics(dict[str, Checker | None]):
+    """By topic, of those that the plugin declares: what holds its values. None: anything goes."""
+
+    def __init__(self, declared: Iterable[EventInfo], tell: Tell) -> None:
+        super().__init__()
+        self.said = {each.topic: each.schema for each in declared}
+        self._tell = tell
+
+    def __missing__(self, topic: str) -> Checker | None:
+        """Raises KeyError for one that is not declared."""
+        held = self[topic] = _checker(
+            f"topic {topic[:100]}: the schema of its values", self.said[topic], self._tell
+        )
+        return held
+
+
+def _checker(what: str, schema: Any, tell: Tell) -> Checker | None:
+    if schema is None:
+        return None
+    try:
+        return checker(schema)
+    except NotHeld as problem:
+        tell(f"{what} is not held: {problem}")
+        return None

@@ -17,7 +17,10 @@ def signature(
     name: str, params: Any, result: Any, *, stream: bool = False, takes: Mapping[str, Any] | None = None
 ) -> list[str]:
     """`greet(name: str, excited: bool = false) -> str`, on as many lines as that takes."""
-    arrow = "" if result is None else f" -> {'stream of ' if stream else ''}{type_text(result)}"
+    answer = "" if result is None else type_text(result)
+    if stream:
+        answer = f"stream of {answer}" if answer else "stream"
+    arrow = f" -> {answer}" if answer else ""
     parts = ["…"] if params is None else list(fields(params))
     parts += [f"{each}: stream of {type_text(about)}" for each, about in (takes or {}).items()]
     whole = f"{name}({', '.join(parts)}){arrow}"

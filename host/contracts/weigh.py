@@ -17,9 +17,13 @@ __all__ = ["MAX_WEIGHT", "NotHeld", "definition", "weight"]
 MAX_BYTES = 256 * 1024
 """Of one schema, as JSON."""
 MAX_NODES = 1000
+MAX_PATTERNS = 64
+"""Different ones: to compile one takes up to 2 ms."""
 MAX_WEIGHT = 256
 MAX_DEPTH = 128
 """Of a value: no frame has a deeper one."""
+MAX_LOOKS = 20_000
+"""Schemas weighed, one at each depth of a value counted again: takes 40 ms. A plugin's own have hundreds."""
 
 _NOT_HELD = {
     **dict.fromkeys(("$id", "$anchor", "$dynamicRef", "$dynamicAnchor"), "is not followed"),
@@ -63,7 +67,9 @@ def weight(schema: Any) -> int:
         graph = _Graph(schema)
         nodes = list(graph.nodes.values())
         heaviest, at_depth = 1, _looks(nodes, None)
-        for _ in range(MAX_DEPTH):
+        for depth in range(MAX_DEPTH):
+            if depth * len(nodes) > MAX_LOOKS:
+                raise NotHeld("it is too large for how deep it goes")
             heaviest = max(heaviest, at_depth.get(id(graph.root), 1))
             above, at_depth = at_depth, _looks(nodes, at_depth)
             if at_depth == above:
@@ -104,6 +110,7 @@ class _Graph:
     def __init__(self, schema: dict[str, Any] | bool) -> None:
         self._schema = schema
         self.nodes: dict[int, _Node] = {}
+        self._patterns: set[str] = set()
         self.root = self._node(schema)
 
     def _node(self, schema: Any) -> _Node:
@@ -122,6 +129,9 @@ class _Graph:
         for key, reason in _NOT_HELD.items():
             if key in schema and not (key == "$id" and schema is self._schema):  # it may have a name
                 raise NotHeld(f"`{key}` {reason}")
+        self._patterns.update(_patterns(schema))
+        if len(self._patterns) > MAX_PATTERNS:
+            raise NotHeld(f"it has more than {MAX_PATTERNS} patterns in it")
         node.own += sum(len(schema[key]) for key in _LISTS if isinstance(schema.get(key), list)) // 16
         node.same = [self._node(inner) for inner in self._same_place(schema)]
         node.below = [
@@ -153,6 +163,13 @@ def definition(root: Any, reference: Any) -> Any:
             raise NotHeld(f"there is nothing at {reference[:80]!r}")
         found = found[key]
     return found
+
+
+def _patterns(schema: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(schema.get("pattern"), str):
+        yield schema["pattern"]
+    if isinstance(schema.get("patternProperties"), dict):
+        yield from schema["patternProperties"]
 
 
 def _values(value: Any) -> list[Any]:

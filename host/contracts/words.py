@@ -18,8 +18,6 @@ __all__ = ["MAX_PROBLEMS", "UNKNOWN", "problems", "type_word"]
 LONGEST_PATTERN = 60
 MAX_PROBLEMS = 50
 MAX_HINTS = 10
-MAX_KEYS = 200
-LONGEST_KEY = 100
 UNKNOWN = "unknown key"
 
 _WORDS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
@@ -50,9 +48,9 @@ def problems(errors: Iterable[ValidationError], schema: Any) -> list[Problem]:
 
 def _hinted(problem: Problem, known: list[str]) -> Problem:
     """With the key that was probably meant, which takes time to find."""
-    if problem.reason != UNKNOWN or len(problem.path) != 1 or len(problem.path[0]) > LONGEST_KEY:
+    if problem.reason != UNKNOWN or len(problem.path) != 1:
         return problem
-    return msgspec.structs.replace(problem, nearest=nearest(problem.path[0], known[:MAX_KEYS]))
+    return msgspec.structs.replace(problem, nearest=nearest(problem.path[0], known))
 
 
 def _said(error: ValidationError) -> Iterator[Problem]:

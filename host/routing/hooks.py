@@ -25,7 +25,7 @@ from host.routing.point_fit import point_contract, unfit
 from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
 from host.supervision.supervisor import Supervisor
 from protocol.contract import nearest
-from protocol.lifecycle import Provides
+from protocol.lifecycle import HookInfo, Provides
 from protocol.methods import is_own_name
 
 __all__ = ["Hooks"]
@@ -105,12 +105,11 @@ class Hooks:
 
     def unfit(self, provides: Provides) -> list[str]:
         """Why a plugin that provides this cannot be one of those that are asked, line by line."""
-        return [
-            f"{hook.point}: {line}"
-            for hook in provides.hooks[:MAX_HOOKS]
-            if (point := self._points.get(hook.point)) is not None
-            for line in unfit(point, hook)
-        ]
+        asked: dict[str, HookInfo] = {}  # of several at one point the first is asked, and no other
+        for hook in provides.hooks[:MAX_HOOKS]:
+            if hook.point in self._points:
+                asked.setdefault(hook.point, hook)
+        return [f"{name}: {line}" for name, hook in asked.items() for line in unfit(self._points[name], hook)]
 
     def forget(self) -> None:
         """Plugins have come or gone: what comes next looks again."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from host import errors
+from host.contracts.held import Held, ResultUnfit
 from host.process.inflow import Inflow
 from host.process.link import Expired, Link, Lost, OnProgress
 from host.routing import chain as chains
@@ -66,7 +67,11 @@ class Stream:
                 raise StopAsyncIteration
         item = way.inflow.items.popleft()
         way.use(1, len(memoryview(item)))
-        return values.decode(item)
+        try:
+            return way.decoded(item)
+        except ResultUnfit:
+            await self._fetch()  # which raises what this means
+            raise
 
     async def batch(self) -> list[Raw]:
         """All items that have come, raw, and at least one; none at the end of the stream."""
@@ -76,7 +81,7 @@ class Stream:
         items = list(way.inflow.items)
         way.inflow.items.clear()
         way.use(len(items), size_of(items))
-        return items
+        return way.fitting(items) or await self.batch()
 
     async def aclose(self) -> None:
         """Ends it: the plugin is told that no more is wanted. Once it is over this does nothing."""
@@ -147,11 +152,18 @@ class Way:
         self._has_given = False
         self._is_counted = self._is_over = False
         self._cut_off_by: tuple[str, ...] = ()
+        self._held: Held
+        """To what it says of its items."""
+        self._used = 0
+        self._unfit: ResultUnfit | None = None
+        """An item that is not what the plugin says: there is nothing after it."""
         self.inflow = Inflow(self._driver)
 
     async def has_more(self) -> bool:
         """Whether there is an item, once that is clear. Raises what the stream ended with."""
         try:
+            if self._unfit is not None:
+                raise self._unfit
             while True:
                 if self._call is None:
                     await self._open()
@@ -165,7 +177,8 @@ class Way:
                     return False
                 if not await self._may_begin_anew(problem):
                     raise problem
-        except (RpcError, Refused, Expired, Lost) as problem:
+        except (RpcError, Refused, Expired, Lost, ResultUnfit) as problem:
+            self.inflow.items.clear()
             error = self._router.named(problem, self._supervisor, self._method, self._timeout)
             self._end(error)
             self._router.tell(error, self._supervisor, self._started_at, self._traceparent)
@@ -174,7 +187,27 @@ class Way:
             self._end(problem)
             raise
 
+    def decoded(self, item: Raw) -> Any:
+        """The item that has been used last. Raises ResultUnfit, as `has_more` does from then on."""
+        try:
+            return self._held.decode_result(item)
+        except ResultUnfit as unfit:
+            self._unfit = unfit.of_item(self._used - 1)
+            raise
+
+    def fitting(self, items: list[Raw]) -> list[Raw]:
+        """Of the items that have been used last those before the first that is unfit."""
+        check = self._held.check_result
+        for at, item in enumerate(items):
+            try:
+                check(item)
+            except ResultUnfit as unfit:
+                self._unfit = unfit.of_item(self._used - len(items) + at)
+                return items[:at]
+        return items
+
     def use(self, count: int, size: int) -> None:
+        self._used += count
         if self._link is not None and self._call is not None:
             self._link.use(self._call, count, size)
 
@@ -207,8 +240,9 @@ class Way:
                 self._is_counted = True
                 supervisor.stats.of(method).in_flight += 1
             router.check_is_stream(supervisor, link, method)
+            self._held = supervisor.offer.contract[method]
             if not values.holds_bytes(self._params):
-                supervisor.offer.contract[method].check_params(self._params)
+                self._held.check_params(self._params)
             router.careful.refuse(supervisor, method, self._params)
             traceparent, tracestate, _ = self._trace
             meta = router.meta_for(link, traceparent, tracestate, self._deadline, self._chain) or Meta()

@@ -9,13 +9,15 @@ events of its own. Who starts later hears what is published later.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from host import errors
+from host.contracts import held
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.process.link import Link
@@ -32,7 +34,6 @@ from protocol.topics import MAX_EVENT_BYTES, AckParams, EventParams
 
 MAX_SUBSCRIPTIONS = 256
 """Of one plugin, and topics that it may declare."""
-Check = Callable[[Any], list[Problem]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Topics:
         self._parties: dict[str, _Party] = {}
         self._hearers: defaultdict[str, dict[str, _Party]] = defaultdict(dict)
         """By topic, and by plugin."""
-        self._checks: dict[str, tuple[Provides, dict[str, Check | None]]] = {}
+        self._topics: dict[str, tuple[Provides, held.Topics]] = {}
         """By plugin: of the topics that it declares itself, for as long as it provides the same."""
         bus.subscribe(self._look)
 
@@ -136,9 +137,10 @@ class Topics:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 found = problems_of(msgspec.json.decode(value), self._declared[topic].type)
                 raise _unfit(topic, found or [Problem((), str(error))]) from None
-        checks = {} if publisher is None or caller is None else self._checks_of(publisher, caller)
-        if topic not in checks:
-            close = nearest(topic, [*self._declared, *checks])
+        declared = None if publisher is None or caller is None else self._declared_by(publisher, caller)
+        own = {} if declared is None else declared.said
+        if declared is None or topic not in own:
+            close = nearest(topic, [*self._declared, *own])
             meant = f"; did you mean `{close}`?" if close else ""
             way = "Host(topics=[Topic(name)])" if publisher is None else "plugin.topic(name, type)"
             raise errors.UnknownTopic(
@@ -146,21 +148,21 @@ class Topics:
                 hint=f"mend the name, or declare it: {way}",
             )
         decoded = msgspec.json.decode(value)
-        check = checks[topic]
-        if check is not None and (found := check(decoded)):
-            raise _unfit(topic, found)
+        check = declared[topic]
+        if check is not None and len(memoryview(value)) <= check.largest and not check.fits(decoded):
+            raise _unfit(topic, check.problems(decoded))
         return decoded
 
-    def _checks_of(self, publisher: str, caller: Supervisor) -> dict[str, Check | None]:
+    def _declared_by(self, publisher: str, caller: Supervisor) -> held.Topics:
         generation = caller.generation
         provides = generation.provides if generation is not None else Provides()
-        cached = self._checks.get(publisher)
+        cached = self._topics.get(publisher)
         if cached is None or cached[0] is not provides:
+            for gone in self._topics.keys() - self._plugins.keys():
+                del self._topics[gone]
             declared = [info for info in provides.events[:MAX_SUBSCRIPTIONS] if is_own_name(info.topic)]
-            for gone in self._checks.keys() - self._plugins.keys():
-                del self._checks[gone]
-            checks = {info.topic: _check(info.schema) for info in declared}
-            cached = self._checks[publisher] = (provides, checks)
+            topics = held.Topics(declared, partial(self._tell, caller))
+            cached = self._topics[publisher] = (provides, topics)
         return cached[1]
 
     # -- subscribers -----------------------------------------------------------------------------
@@ -248,28 +250,3 @@ def _unfit(topic: str, problems: Sequence[Problem]) -> errors.ContractError:
         data=[problem.as_data() for problem in problems],
         hint="fix the value",
     )
-
-
-def _check(schema: dict[str, Any] | None) -> Check | None:
-    """None for a schema that is none: then anything goes."""
-    if schema is None:
-        return None
-    import jsonschema_rs  # for those who publish
-
-    try:
-        validator = jsonschema_rs.Draft202012Validator(
-            schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
-        )
-    except ValueError:
-        return None
-
-    def check(value: Any) -> list[Problem]:
-        return [
-            Problem(
-                tuple(part if isinstance(part, str) else f"[{part}]" for part in error.instance_path),
-                error.message,
-            )
-            for error in validator.iter_errors(value)
-        ]
-
-    return check

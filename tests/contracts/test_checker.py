@@ -18,13 +18,9 @@ from host.contracts.weigh import weight
 from protocol.contract import schema_of
 from protocol.errors import RpcError
 from protocol.lifecycle import MethodInfo
+from tests.support.schemas import doubling
 
 REF = {"$ref": "#"}
-
-
-def doubling(levels: int) -> dict[str, Any]:
-    inner = {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(levels)}
-    return {"$ref": "#/$defs/0", "$defs": {**inner, str(levels): {"type": "string"}}}
 
 
 HOSTILE: dict[str, Any] = {
@@ -52,6 +48,7 @@ HOSTILE: dict[str, Any] = {
     "an expression that looks ahead": {"pattern": "(?=a)a"},
     "an expression that is large": {"pattern": "(((a{100}){100}){100})"},
     "an expression that is none": {"pattern": "("},
+    "very many expressions": {"properties": {str(n): {"pattern": f"a{n}"} for n in range(100)}},
     "many literals, many times": {"allOf": [{"enum": list(range(2000))}] * 10},
 }
 

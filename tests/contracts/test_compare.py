@@ -121,6 +121,44 @@ def test_a_change_breaks_those_who_relied_on_the_first_or_does_not(
     assert bool(found) is bool(expected)
 
 
+def counts() -> Iterator[int]: ...  # type: ignore[empty-body]
+def words() -> Iterator[str]: ...  # type: ignore[empty-body]
+
+
+def test_of_a_stream_it_is_the_items_that_change() -> None:
+    found = changes(contract(counts, stream=True), contract(words, stream=True))
+    assert [(each.what, each.kind, each.text) for each in found] == [
+        ("methods.m", "breaks", "item $: str, and was int")
+    ]
+
+
+def declaring(**topics: Any) -> PluginContract:
+    plugin = Plugin()
+    for name, type_ in topics.items():
+        plugin.topic(name, type_)
+    return of_plugin("x", "1", "running", plugin.provides())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kinds"),
+    [
+        (declaring(mail=Doc), declaring(mail=Doc), []),
+        (declaring(mail=Doc), declaring(), ["breaks"]),
+        (declaring(), declaring(mail=Doc), ["harmless"]),
+        (declaring(mail=int), declaring(mail=str), ["breaks"]),
+        (declaring(mail=int | None), declaring(mail=int), ["harmless"]),
+        (declaring(mail=int), declaring(mail=int | None), ["breaks"]),
+    ],
+)
+def test_of_a_topic_subscribers_go_on_to_expect_what_they_got(
+    before: PluginContract, after: PluginContract, kinds: list[str]
+) -> None:
+    found = changes(before, after)
+    assert [each.kind for each in found] == kinds
+    assert {each.what for each in found} <= {"topics.mail"}
+    assert msgspec.json.decode(msgspec.json.encode(after), type=PluginContract) == after
+
+
 def test_a_result_that_says_less_than_before_may_be_anything() -> None:
     found = changes(contract(one), contract(untyped))
     assert ("methods.m", "unclear") in [(change.what, change.kind) for change in found]
@@ -183,6 +221,18 @@ def test_anything_can_be_written(schema: Any) -> None:
     assert signature("m", schema, schema)
     assert list(fields(schema)) == []
     assert types([schema]) == {}
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (schema_of(str), "m() -> stream of str"),
+        (None, "m() -> stream"),
+        (schema_of(Doc), "m() -> stream of Doc"),
+    ],
+)
+def test_a_stream_is_written_as_one(result: Any, text: str) -> None:
+    assert signature("m", {"properties": {}}, result, stream=True) == [text]
 
 
 def test_a_signature_is_on_as_many_lines_as_it_takes() -> None:

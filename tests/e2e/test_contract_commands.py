@@ -12,6 +12,7 @@ from tests.support.daemon import Daemon, on_terminal
 from tests.support.plugins import write_plugin, write_raw_plugin
 
 CODE = """
+from collections.abc import Iterator
 import msgspec
 
 class Note(msgspec.Struct):
@@ -27,6 +28,13 @@ plugin.settings(Settings)
 def rate(note: Note, stars: int = 1) -> Note:
     "Rates it."
     return note
+
+@plugin.method(stream=True)
+def all_notes(word: str) -> Iterator[Note]:
+    yield Note(word)
+
+plugin.topic("notes.rated", Note)
+plugin.topic("notes.any")
 
 @plugin.hook("text.mark", version="1.0")
 def mark(text: str) -> str:
@@ -71,9 +79,14 @@ methods
       Rates it.
       idempotent: it may be called twice
       timeout 5 s
+  all_notes(word: str) -> stream of Note
 
 hooks
   text.mark 1.0(text: str) -> str
+
+topics
+  notes.rated: Note
+  notes.any
 
 settings
   greeting: str = "Hello"

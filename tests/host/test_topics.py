@@ -382,7 +382,7 @@ async def test_a_subscriber_of_the_apps_that_raises_hurts_nobody(
 def test_what_cannot_be_a_topic_is_refused(tmp_path: Path) -> None:
     for make in (
         lambda: Topic("Mail!"),
-        lambda: Topic("mail", type=object),
+        lambda: Topic("mail", type=complex),
         lambda: Host(data_dir=tmp_path, topics=[Topic("mail"), Topic("mail")]),
         lambda: Host(data_dir=tmp_path).subscribe("Mail!", print),
     ):
