@@ -1,12 +1,12 @@
 """The way of a call through the host: target, admission, link, and back with a name on every error.
 
-`Link` raises what went wrong; this is the only place that knows which plugin and method it went wrong
-for, and the only one that counts.
+`Link` raises what went wrong; only here is it known for which plugin and method, which `failures` then
+says; and only here it is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +22,18 @@ from host.process.driver import Driver
 from host.process.fingerprint import fingerprint
 from host.process.link import Expired, Link, Lost, OnProgress
 from host.routing import chain as chains
+from host.routing import failures
 from host.routing.admission import Verdict, admit
 from host.routing.careful import Careful
 from host.routing.replay import Patience, may_be_repeated
 from host.routing.stream import Stream, Way
 from host.routing.tracing import Tracing
 from host.routing.upload import Upload, parted
-from host.supervision.states import SERVING, State
+from host.supervision.states import State
 from host.supervision.supervisor import Supervisor
-from host.supervision.voice import one_line
 from protocol import values
-from protocol.contract import nearest
 from protocol.envelope import Meta
-from protocol.errors import ErrorCode, Refusal, Refused, RpcError
+from protocol.errors import Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Router:
         if supervisor is None:
             raise errors.not_found(plugin, self._plugins)
         if belongs_to_protocol(method):
-            raise _not_callable(plugin, method)
+            raise failures.not_callable(plugin, method)
         if isinstance(timeout, EllipsisType):
             timeout = supervisor.offer.timeouts.get(method, DEFAULT_TIMEOUT_S)
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
@@ -139,7 +138,7 @@ class Router:
                     stats.in_flight += 1
                 if supervisor.offer.in_items and method in supervisor.offer.in_items:
                     if method in supervisor.offer.streams:
-                        raise _is_a_stream(supervisor.name, method)
+                        raise failures.is_a_stream(supervisor.name, method)
                     if upload is None:
                         params, upload = self._parted(supervisor, link, method, params)
                 held = supervisor.offer.contract[method]  # of this very process
@@ -193,7 +192,7 @@ class Router:
             else:
                 held.check_result(result)
         except (RpcError, Refused, Expired, Lost, ResultUnfit) as problem:
-            error = self.named(problem, supervisor, method, timeout)
+            error = failures.named(problem, supervisor, method, timeout, self._now())
             self._note_failure(error, supervisor, method, span)
             self.tell(error, supervisor, started_at, traceparent)
             raise error from None
@@ -215,7 +214,7 @@ class Router:
         """What goes in the request, and what goes with it in items."""
         if not link.takes_items:
             text = "the plugin has not announced the feature `up`"
-            raise _no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
+            raise failures.no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
         rest, items = parted(params, supervisor.offer.uploads[method])
         return rest, Upload(self.driver, items)
 
@@ -271,10 +270,10 @@ class Router:
     def check_is_stream(self, supervisor: Supervisor, link: Link, method: str) -> None:
         """Raises `ContractError` for a method that answers at once, or a plugin that knows no streams."""
         if method not in supervisor.offer.streams and supervisor.offer.has_method(method):
-            raise _no_stream(supervisor.name, method, "it answers at once, and is no stream", _CALL_IT)
+            raise failures.answers_at_once(supervisor.name, method)
         if not link.knows_streams:
             text = "the plugin has not announced the feature `stream`"
-            raise _no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
+            raise failures.no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
 
     def end_stream(
         self,
@@ -329,72 +328,8 @@ class Router:
                     await supervisor.wait_until(lambda life: not life.is_coming)
         link = supervisor.link
         if link is None:
-            raise self._unavailable(supervisor, method)
+            raise failures.unavailable(supervisor, method, self._now())
         return link
-
-    def _unavailable(self, supervisor: Supervisor, method: str) -> errors.PluginUnavailable:
-        life = supervisor.life
-        retry_after = None
-        if life.next_start_at is not None:
-            retry_after = round(max(0.0, life.next_start_at - self.driver.now()), 3)
-        reason = life.reason
-        if life.state in SERVING:  # the link is gone, and the supervisor is about to say so
-            reason = "its process has just ended"
-        kind = errors.PluginUnavailable
-        hint = f"outboard status {supervisor.name} says more"
-        if life.state is State.QUARANTINED:
-            kind = errors.PluginQuarantined
-            hint = f"outboard logs {supervisor.name} shows why; outboard start {supervisor.name} tries again"
-        elif supervisor.is_unfit:
-            kind = errors.PluginUnfit
-            hint = f"outboard why {supervisor.name} shows every difference"
-        elif life.state in (State.STOPPED, State.FAILED):
-            hint = f"outboard start {supervisor.name}"
-        return kind(
-            f"it is {life.state}" + (f": {reason}" if reason else ""),
-            state=life.state,
-            reason=reason,
-            retry_after=retry_after,
-            hint=hint,
-            plugin=supervisor.name,
-            method=method,
-        )
-
-    def named(
-        self, problem: Exception, supervisor: Supervisor, method: str, timeout: float | None
-    ) -> errors.OutboardError:
-        generation = getattr(problem, "generation", supervisor.life.generation)
-        where: dict[str, Any] = {
-            "plugin": supervisor.name,
-            "method": method,
-            "call_id": f"{generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
-        }
-        if isinstance(problem, RpcError):
-            return _remote(problem, where, [method.name for method in supervisor.offer.provides.methods])
-        if isinstance(problem, ResultUnfit):
-            return _result_unfit(problem, where)
-        if isinstance(problem, Expired):
-            hint = "give it more time with a longer timeout, or see what it does in its log"
-            return errors.DeadlineExceeded(f"no answer within {timeout:g} s", hint=hint, **where)
-        if isinstance(problem, Refused):
-            return self._refused(problem, supervisor, method, where)
-        hint = f"outboard status {supervisor.name} says what becomes of it"
-        if not (method in supervisor.offer.idempotent or belongs_to_protocol(method)):
-            hint += "; a method that may be called twice can be declared idempotent, and is then called again"
-        data = {"incident": getattr(problem, "incident", ""), "cause": str(problem)}
-        return errors.PluginCrashed(str(problem), hint=hint, data=data, **where)
-
-    def _refused(
-        self, problem: Refused, supervisor: Supervisor, method: str, where: dict[str, Any]
-    ) -> errors.OutboardError:
-        if problem.reason in (Refusal.TOO_MANY_IN_FLIGHT, Refusal.OUTBOX_FULL):
-            return errors.PluginBusy(str(problem), hint="try again a little later", **where)
-        if problem.reason is Refusal.TOO_LARGE:
-            return errors.PayloadTooLarge(str(problem), hint="send it in parts", **where)
-        if problem.reason is Refusal.NOT_SERIALIZABLE:
-            hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
-            return errors.NotSerializable(f"the params cannot be sent: {problem}", hint=hint, **where)
-        return self._unavailable(supervisor, method)
 
     def _tell_replay(
         self,
@@ -430,107 +365,3 @@ class Router:
                 trace_id=trace_id_of(traceparent),
             )
         )
-
-
-_CALL_IT = "outboard call without --stream, or host.call(…)"
-
-
-def _is_a_stream(plugin: str, method: str) -> errors.ContractError:
-    return _no_stream(
-        plugin,
-        method,
-        "it answers in items: it is a stream",
-        f"outboard call {plugin} {method} --stream, or host.stream(…)",
-    )
-
-
-def _no_stream(plugin: str, method: str, text: str, hint: str) -> errors.ContractError:
-    return errors.ContractError(
-        text,
-        remote_code=ErrorCode.INVALID_PARAMS,
-        remote_name=ErrorCode.INVALID_PARAMS.name,
-        data=[{"path": "$", "reason": text}],
-        hint=hint,
-        plugin=plugin,
-        method=method,
-    )
-
-
-def _not_callable(plugin: str, method: str) -> errors.MethodNotFound:
-    return errors.MethodNotFound(
-        f"`{method}` is the protocol's own, and no method of a plugin",
-        remote_code=ErrorCode.METHOD_NOT_FOUND,
-        remote_name=ErrorCode.METHOD_NOT_FOUND.name,
-        hint="outboard status NAME lists a plugin's methods",
-        plugin=plugin,
-        method=method,
-    )
-
-
-def _result_unfit(problem: ResultUnfit, where: dict[str, Any]) -> errors.ContractError:
-    return errors.ContractError(
-        f"its result is not what it says that it returns: {problem}",
-        remote_code=ErrorCode.PLUGIN_ERROR,
-        remote_name=ErrorCode.PLUGIN_ERROR.name,
-        data=[each.as_data() for each in problem.problems],
-        hint=f"mend {where['plugin']}: the params were right; outboard contract show {where['plugin']}",
-        **(where | {"call_id": None}),
-    )
-
-
-def _remote(problem: RpcError, where: dict[str, Any], provided: Sequence[str]) -> errors.OutboardError:
-    remote: dict[str, Any] = {
-        "remote_code": problem.code,
-        "remote_name": problem.name,
-        "data": problem.data,
-        **where,
-    }
-    match problem.code:
-        case ErrorCode.METHOD_NOT_FOUND:
-            hint = f"it has: {', '.join(map(one_line, provided[:20]))}" if provided else "see outboard status"
-            close = nearest(where["method"], [name for name in provided[:200] if len(name) <= 100])
-            if close and close not in problem.message:  # our SDK has said so itself
-                hint = f"did you mean `{one_line(close)}`? {hint}"
-            return errors.MethodNotFound(problem.message, hint=hint, **remote)
-        case ErrorCode.INVALID_PARAMS:
-            return errors.ContractError(problem.message, hint="fix the params", **remote)
-        case ErrorCode.OVERLOADED:
-            data = problem.data if isinstance(problem.data, dict) else {}
-            after = data.get("retry_after_ms", 100)
-            return errors.PluginBusy(
-                problem.message,
-                retry_after=min(after, 60_000) / 1000 if isinstance(after, int | float) else 0.1,
-                hint="try again a little later",
-                **where,
-            )
-        case ErrorCode.PAYLOAD_TOO_LARGE:
-            return errors.PayloadTooLarge(
-                problem.message, hint="ask for it in parts", data=problem.data, **where
-            )
-        case ErrorCode.RESULT_NOT_SERIALIZABLE:
-            hint = "the plugin has to return what JSON can carry"
-            return errors.NotSerializable(problem.message, hint=hint, data=problem.data, **where)
-        case ErrorCode.REQUEST_CANCELLED:
-            return errors.CallCancelled(problem.message, data=problem.data, **where)
-    kind = _ESCAPED.get(_first_cause(problem), errors.RemoteError)
-    data = problem.data if isinstance(problem.data, dict) else {}
-    error_id = data.get("error_id")
-    hint = f"the traceback is in the log as error {error_id}" if error_id else "the error is the plugin's own"
-    if kind is not errors.RemoteError:
-        hint = "a call that a plugin made did not pass; the message says what to do"
-    return kind(problem.message, hint=hint, **remote)
-
-
-_ESCAPED: dict[int, type[errors.RemoteError]] = {
-    ErrorCode.CALL_CYCLE: errors.CallCycle,
-    ErrorCode.PERMISSION_DENIED: errors.PermissionDenied,
-}
-"""Failures of calls between plugins that are worth a class of their own, however many let them escape."""
-
-
-def _first_cause(problem: RpcError) -> int:
-    """The code of the call that failed first, of those inside one another; else the problem's own."""
-    code, inner = problem.code, problem.data
-    while isinstance(inner, dict) and isinstance(inner := inner.get("cause"), dict):
-        code = inner["code"] if isinstance(inner.get("code"), int) else code
-    return code

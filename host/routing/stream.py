@@ -17,6 +17,7 @@ from host.contracts.held import Held, ResultUnfit
 from host.process.inflow import Inflow
 from host.process.link import Expired, Link, Lost, OnProgress
 from host.routing import chain as chains
+from host.routing import failures
 from host.routing.replay import may_be_repeated
 from protocol import values
 from protocol.envelope import Meta
@@ -179,7 +180,7 @@ class Way:
                     raise problem
         except (RpcError, Refused, Expired, Lost, ResultUnfit) as problem:
             self.inflow.items.clear()
-            error = self._router.named(problem, self._supervisor, self._method, self._timeout)
+            error = failures.named(problem, self._supervisor, self._method, self._timeout, self._driver.now())
             self._end(error)
             self._router.tell(error, self._supervisor, self._started_at, self._traceparent)
             raise error from None
