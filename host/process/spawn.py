@@ -6,7 +6,7 @@ its loop standing still. What has to happen in the child happens in the child (`
 A plugin has a session of its own, which vfork can do. Linux weighs sessions against each other, as groups:
 what a plugin of the host's own session computes is charged to the host, which then waits for its turn as if
 it had computed it. Eight burners on a busy machine, p99 of the host's loop: 21 to 72 ms in one session, 4 in
-their own (docs/design/decisions/0013-sessions.md). It leads a process group too, and has no terminal.
+their own (docs/design/decisions/0011-sessions.md). It leads a process group too, and has no terminal.
 
 Call it on the loop's own thread only: Linux sends a child its death signal when the *thread* that
 started it ends.

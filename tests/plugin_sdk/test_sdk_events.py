@@ -124,7 +124,7 @@ def test_what_cannot_be_declared_is_said_at_once() -> None:
     with pytest.raises(AuthorMistake, match="cannot be a topic's name"):
         plugin.topic("News!")
     with pytest.raises(AuthorMistake, match="JSON cannot carry it"):
-        plugin.topic("news.other", object)
+        plugin.topic("news.other", complex)
     with pytest.raises(AuthorMistake, match="two functions"):
         plugin.on_event("news.today")(lambda value: None)
     with pytest.raises(AuthorMistake, match="takes more"):
