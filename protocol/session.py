@@ -1,6 +1,7 @@
 """One end of a connection, without the connection.
 
-Bytes go in and events come out; messages go in and bytes come out. Both sides use this class, and it
+Bytes go in and events come out; messages go in and bytes come out. Here is what comes in, and the time
+and the end; what goes out is in `speaking`, which this continues. Both sides use this class, and it
 does no I/O, reads no clock, starts no thread and calls nobody: the shell around it owns the pipe, the
 time and the handlers. Same inputs and times, same outputs, so any session can be replayed.
 
@@ -18,15 +19,14 @@ Not safe for threads: a shell with more than one puts a lock around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from protocol import envelope, values
-from protocol.counts import Counts
-from protocol.envelope import EMPTY, Malformed, MessageId, Meta
-from protocol.errors import ErrorCode, Fault, Refusal, Refused, RpcError
+from protocol.envelope import EMPTY, Malformed, MessageId
+from protocol.errors import ErrorCode, Fault, RpcError
 from protocol.events import (
     Cancelled,
     Ended,
@@ -40,196 +40,34 @@ from protocol.events import (
     Strayed,
 )
 from protocol.framing import Broken, FrameReader, Noise, Packed, Piece, frame
-from protocol.lifecycle import (
-    CancelParams,
-    Limits,
-    ProgressParams,
-    ProgressValue,
-)
-from protocol.outbox import REPLY, REQUEST, Lane, Outbox
-from protocol.pending import Call, Outgoing
+from protocol.lifecycle import CancelParams, Limits, ProgressParams
+from protocol.outbox import REPLY
 from protocol.phases import CLOSED, MOVERS, READY, Phase, after, refusal
-from protocol.progress import LatestWords
-from protocol.stream_table import StreamTable
-from protocol.streams import Receiving, Sending
-from protocol.writing import Writing
+from protocol.speaking import NEVER_TOO_MANY, Role, Speaking
+from protocol.streams import Sending
 
 STALL_S = 10.0
 """How long a frame may stand still half-way."""
 
-Role = Literal["host", "plugin", "peer"]
-"""A `peer` has no lifecycle: both ends may ask from the first byte. The control socket uses it."""
-
-_LANES = {
-    "$/progress": Lane.PROGRESS,
-    "log/record": Lane.LOG,
-    "lifecycle/ping": Lane.CONTROL,
-    "config/changed": Lane.REPLY,  # before the answer to whoever asked for it, and never without room
-}
-_NEVER_TOO_MANY = ("lifecycle/ping", "shutdown")  # a full peer can still be asked how it is, and to stop
 _cancel_decoder = values.Decoder(CancelParams)
 _progress_decoder = values.Decoder(ProgressParams)
 
 
-class Session:
+class Session(Speaking):
     """One end. `limits` are our own; `peer_limits` are set once the peer has announced them."""
 
     def __init__(self, role: Role, *, limits: Limits | None = None) -> None:
-        self.role = role
+        super().__init__(role)
         self.limits = limits or Limits()
-        self.writing = Writing()
-        self.phase = Phase.READY if role == "peer" else Phase.SPAWNED
-        self.counts = Counts()
-        self.outgoing = Outgoing()
-        self.incoming: dict[MessageId, str] = {}
-        """The peer's requests that are owed a reply, each with its method."""
-        self.outbox = Outbox()
-        self._reader = FrameReader(max_frame=self.limits.max_frame)
         self.stalls_at: float | None = None
         """When an unfinished frame will have stood still for too long; None between frames."""
-        self._told = LatestWords()
+        self._reader = FrameReader(max_frame=self.limits.max_frame)
         self._room = self.limits.max_in_flight + self.limits.queue
-        self.streams = StreamTable(self.outgoing, self.incoming, self.outbox, self.writing, self.counts)
         self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
-
-    # -- what we say ---------------------------------------------------------------------------
-
-    def request(
-        self,
-        method: str,
-        params: Any,
-        *,
-        deadline: float | None = None,
-        token: Any = None,
-        meta: Meta | None = None,
-    ) -> Call:
-        """Queues a request. `deadline` is on the caller's clock, the one given to `expire`.
-
-        Raises:
-            Refused: nothing was queued, and `reason` says why.
-        """
-        if self.phase is not READY or method == "initialize":
-            self._check_phase(method)
-        peer = self.writing.peer_limits
-        room = peer.max_in_flight + peer.queue
-        if len(self.outgoing.calls) >= room and method not in _NEVER_TOO_MANY:
-            raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(self.outgoing.calls)} calls are in flight")
-        id = self.outgoing.next_id()
-        value, packed = self.writing.form(params)
-        data = self.writing.framed(envelope.encode_request, id, method, value, meta, packed=packed)
-        call = self.outgoing.register(id, method, params, deadline, token)
-        if meta is not None and meta.credit is not None:
-            call.stream = Receiving(meta.credit)
-        if meta is not None and meta.up:
-            call.up = Sending(0)
-        if not self.outbox.put(_LANES.get(method, REQUEST), data, call):
-            self.outgoing.settle(id)
-            raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
-        if method in MOVERS and self.role == "host":
-            self.phase = after(self.phase, method)
-        return call
-
-    def notify(self, method: str, params: Any, *, lane: Lane | None = None) -> bool:
-        """Queues a notification; False if there was no room for it or it is too late.
-
-        Raises:
-            Refused: it cannot be sent as it is.
-        """
-        if self.phase is Phase.CLOSED:
-            return False
-        data = self.writing.framed(envelope.encode_notification, method, params)
-        queued = self.outbox.put(_LANES.get(method, REQUEST) if lane is None else lane, data)
-        if queued and method in MOVERS and self.role == "host":
-            self.phase = after(self.phase, method)
-        return queued
-
-    def reply(self, id: MessageId, result: Any) -> bool:
-        """Answers a request; False if no answer is owed (any more).
-
-        A result that cannot be sent becomes the error that says so: the caller is always answered.
-        """
-        if id not in self.incoming:
-            return False
-        try:
-            value, packed = self.writing.form(result)
-            data = self.writing.framed(envelope.encode_result, id, value, packed=packed)
-        except Refused as refused:
-            code = (
-                ErrorCode.PAYLOAD_TOO_LARGE
-                if refused.reason is Refusal.TOO_LARGE
-                else ErrorCode.RESULT_NOT_SERIALIZABLE
-            )
-            return self.reply_error(id, RpcError(code, f"the result cannot be sent: {refused.detail}"))
-        return self._answer(id, data)
-
-    def reply_error(self, id: MessageId, error: RpcError) -> bool:
-        """Answers a request with an error; False if no answer is owed (any more)."""
-        if id not in self.incoming:
-            return False
-        try:
-            data = self.writing.framed(envelope.encode_error, id, error)
-        except Refused as refused:
-            bare = RpcError(error.code, f"(the error's own text cannot be sent: {refused.reason})")
-            data = frame(envelope.encode_error(id, bare))
-        return self._answer(id, data)
-
-    def _answer(self, id: MessageId, data: bytes) -> bool:
-        lane = REPLY
-        streams = self.streams
-        if streams.answers and id in streams.answers:
-            streams.finish_answer(id)
-            lane = Lane.STREAM  # behind its items, which would be lost otherwise
-        if streams.uploads:
-            streams.uploads.pop(id, None)
-        if self._told.by_id:
-            self._told.forget(id)
-        del self.incoming[id]
-        return self.outbox.put(lane, data, always=True)
-
-    def progress(self, id: MessageId, value: ProgressValue) -> bool:
-        """Says how far a request is; False if nobody wants to know (any more). The latest word wins.
-
-        Raises:
-            Refused: it cannot be sent as it is.
-        """
-        if id not in self.incoming:
-            return False
-        data = self.writing.framed(
-            envelope.encode_notification, "$/progress", ProgressParams(token=id, value=value)
-        )
-        return self.outbox.put(Lane.PROGRESS, data, self._told.replace(id))
-
-    def cancel(self, call: Call, reason: str = "") -> None:
-        """Settles our own call at once; the peer is told, unless it has not seen the call yet."""
-        if call.settled:
-            return
-        if not call.sent:
-            self.outgoing.settle(call.id)
-            return
-        self.outgoing.abandon(call)
-        if call.method != "initialize":  # which cannot be cancelled
-            self.notify("$/cancelRequest", CancelParams(id=call.id, reason=reason), lane=Lane.CONTROL)
-
-    def _check_phase(self, method: str) -> None:
-        if self.phase is Phase.CLOSED:
-            raise Refused(Refusal.CLOSED, "the connection is closed")
-        if refused := refusal(self.phase, method, from_host=self.role == "host"):
-            raise Refused(Refusal.WRONG_PHASE, f"{method}: {refused[1]}")
-
-    @property
-    def peer_limits(self) -> Limits:
-        """What the peer has said that it takes."""
-        return self.writing.peer_limits
-
-    @peer_limits.setter
-    def peer_limits(self, limits: Limits) -> None:
-        self.writing.peer_limits = limits
 
     def speak_packed(self) -> None:
         """From now on MessagePack goes both ways, in frames that hold bytes: both sides have agreed on it."""
         self.writing.packs = self._reader.takes_packed = True
-
-    # -- what we hear --------------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """What `data` means, in order. Never raises."""
@@ -363,7 +201,7 @@ class Session:
                 self.reply_error(id, RpcError(*refused))
                 return
         room = self._room
-        if len(self.incoming) > room and method not in _NEVER_TOO_MANY:
+        if len(self.incoming) > room and method not in NEVER_TOO_MANY:
             data = {"limit": room, "retry_after_ms": 100}
             self.reply_error(id, RpcError(ErrorCode.OVERLOADED, f"{room} requests are in flight", data))
             return
