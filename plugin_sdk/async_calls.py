@@ -11,7 +11,8 @@ from protocol.events import Expired
 
 if TYPE_CHECKING:
     from plugin_sdk.context import Context
-    from plugin_sdk.jobs import Desk, Job
+    from plugin_sdk.desk import Desk
+    from plugin_sdk.jobs import Job
 
 
 class AsyncWaiting:

@@ -15,7 +15,8 @@ from protocol.events import Streamed
 
 if TYPE_CHECKING:
     from plugin_sdk.context import Context
-    from plugin_sdk.jobs import Desk, Job
+    from plugin_sdk.desk import Desk
+    from plugin_sdk.jobs import Job
     from plugin_sdk.streams import StreamCall
 
 

@@ -23,7 +23,8 @@ from protocol.pending import Call
 
 if TYPE_CHECKING:
     from plugin_sdk.context import Context
-    from plugin_sdk.jobs import Desk, Job
+    from plugin_sdk.desk import Desk
+    from plugin_sdk.jobs import Job
 
 LATE_S = 0.1
 """The host ends a call when its time is over; so much later a plugin does it by itself."""

@@ -83,12 +83,12 @@ class Channel:
 
     def is_stream(self, id: MessageId) -> bool:
         """Whether the answer to a request may be a stream."""
-        return self.session.sending(id) is not None
+        return self.session.streams.sending(id) is not None
 
     def has_room(self, id: MessageId) -> bool:
         """Whether the stream that answers a request may have one more item; True if it is over anyway."""
         with self._lock:
-            sending = self.session.sending(id)
+            sending = self.session.streams.sending(id)
             return sending is None or sending.has_room
 
     def add_item(self, id: MessageId, value: Any) -> bool:
@@ -96,9 +96,9 @@ class Channel:
 
         Full batches leave; it waits for the pipe if too much does already. Raises `Refused`.
         """
-        item = self.session.item(value)
+        item = self.session.writing.item(value)
         with self._lock:
-            sending = self.session.sending(id)
+            sending = self.session.streams.sending(id)
             if sending is None:  # the connection is closed
                 return True
             leaves_before, leaves = not sending.fits(item), False
@@ -115,7 +115,7 @@ class Channel:
     def send_items(self, id: MessageId) -> None:
         """Sends the batch that has been begun, if there is one. What may wait here, credit bounds."""
         with self._lock:
-            self.session.send_items(id, always=True)
+            self.session.streams.send_items(id, always=True)
             data = self._begin()
         if data:
             self._write(data)
@@ -123,13 +123,13 @@ class Channel:
     def take_up(self, id: MessageId, credit: int) -> None:
         """Asks for the items that go with a request: so many may come at once."""
         with self._lock:
-            self.session.take_up(id, credit)
+            self.session.streams.take_up(id, credit)
         self.release()
 
     def use(self, of: MessageId | Call, count: int, size: int) -> None:
-        """So many items that came, of so many bytes, are out of our hands; see `Session.use`."""
+        """So many items that came, of so many bytes, are out of our hands; see `StreamTable.use`."""
         with self._lock:
-            self.session.use(of, count, size)
+            self.session.streams.use(of, count, size)
         if self.session.outbox.bytes:
             self.release()
 

@@ -19,7 +19,7 @@ from protocol.lifecycle import ConfigUpdate, ProgressValue, StatusText
 from protocol.streams import CREDIT
 
 if TYPE_CHECKING:
-    from plugin_sdk.jobs import Desk
+    from plugin_sdk.desk import Desk
 
 _PROGRESS_EVERY_S = 0.05
 _NOTHING_SAID = Meta()

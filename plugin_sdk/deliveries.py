@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from plugin_sdk.jobs import Desk, Job
+from plugin_sdk.desk import Desk
+from plugin_sdk.jobs import Job
 from plugin_sdk.signature import Handler
 from protocol.events import Notification, Request
 from protocol.outbox import Lane

@@ -19,7 +19,7 @@ from protocol.pending import Call
 
 if TYPE_CHECKING:
     from plugin_sdk.context import Context
-    from plugin_sdk.jobs import Desk
+    from plugin_sdk.desk import Desk
 
 
 class Arrived:

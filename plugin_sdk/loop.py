@@ -12,7 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from plugin_sdk.jobs import Desk, Job, Shutdown
+from plugin_sdk.desk import Desk
+from plugin_sdk.jobs import Job
+from plugin_sdk.lifecycle import Shutdown
 from plugin_sdk.relief import Relief, Runtime
 from protocol.events import Event
 

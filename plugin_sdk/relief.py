@@ -22,7 +22,8 @@ from typing import Any
 
 from plugin_sdk.calls import News, Waiting
 from plugin_sdk.deliveries import Deliveries
-from plugin_sdk.jobs import Desk, Job
+from plugin_sdk.desk import Desk
+from plugin_sdk.jobs import Job
 from protocol.events import Event
 
 READ_BYTES = 65536

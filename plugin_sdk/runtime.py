@@ -12,8 +12,8 @@ import msgspec
 import protocol
 from plugin_sdk.channel import Channel
 from plugin_sdk.declarations import Declarations
+from plugin_sdk.desk import Desk
 from plugin_sdk.dispatch import text_of, traceback_of
-from plugin_sdk.jobs import Desk
 from plugin_sdk.relief import NUDGE, READ_BYTES, Runtime
 from plugin_sdk.settings import read_settings, waits_for_secrets
 from plugin_sdk.threads import PoolRuntime, SerialRuntime

@@ -19,7 +19,7 @@ from protocol.events import Resumed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plugin_sdk.jobs import Desk
+    from plugin_sdk.desk import Desk
     from plugin_sdk.signature import Handler
     from protocol.events import Request
 

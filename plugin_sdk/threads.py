@@ -10,7 +10,8 @@ from collections import deque
 
 from plugin_sdk.calls import News, Waiting
 from plugin_sdk.company import Company
-from plugin_sdk.jobs import Desk, Job
+from plugin_sdk.desk import Desk
+from plugin_sdk.jobs import Job
 from plugin_sdk.relief import Relief, Runtime
 from protocol.events import Event
 

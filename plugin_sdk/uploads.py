@@ -22,7 +22,7 @@ from protocol.events import Uploaded
 from protocol.streams import CREDIT
 
 if TYPE_CHECKING:
-    from plugin_sdk.jobs import Desk
+    from plugin_sdk.desk import Desk
     from plugin_sdk.signature import Handler
     from protocol.events import Request
 

@@ -2,7 +2,8 @@
 
 Rooms, from the ground up: `errors`, `guard`, `framing` (bytes to frames), `envelope` (frames to
 messages), `lifecycle` and `methods` (what the messages mean), `phases`, `pending`, `outbox`, `events`,
-`session`. `manifest` and `contract` describe plugins. Nothing here reads a clock, logs or awaits.
+`writing` (messages to bytes), `stream_table`, `speaking` (what one end says), `session` (that, and what it
+hears). `manifest` and `contract` describe plugins. Nothing here reads a clock, logs or awaits.
 """
 
 __version__ = "0.1.0"

@@ -55,7 +55,7 @@ class Cancelled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Streamed(msgspec.Struct, frozen=True, gc=False):
-    """Items of the answer to a call of ours. `Session.use` is owed for each, once it is out of our hands."""
+    """Items of the answer to a call of ours. `StreamTable.use` is owed for each, once out of our hands."""
 
     call: Call
     items: list[msgspec.Raw]
@@ -74,7 +74,7 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Uploaded(msgspec.Struct, frozen=True, gc=False):
-    """Items that go with a request that was handed out. `Session.use` is owed for each."""
+    """Items that go with a request that was handed out. `StreamTable.use` is owed for each."""
 
     id: MessageId
     items: list[msgspec.Raw]

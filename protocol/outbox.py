@@ -42,7 +42,7 @@ class Outbox:
 
     def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
         self._lanes: tuple[deque[tuple[bytes, Owner | None]], ...] = tuple(deque() for _ in Lane)
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self.bytes = 0
         """How many bytes wait."""
         self.dropped = 0
@@ -54,8 +54,8 @@ class Outbox:
         Control and replies always find room: the number of requests in flight bounds them. One frame
         alone may be larger than the box, or a limit on frames above the box's size could not be kept.
         """
-        if self.bytes + len(frame) > self._max_bytes and self.bytes and not (always or lane in _UNBOUNDED):
-            if lane < Lane.PROGRESS and self._shed(self.bytes + len(frame) - self._max_bytes):
+        if self.bytes + len(frame) > self.max_bytes and self.bytes and not (always or lane in _UNBOUNDED):
+            if lane < Lane.PROGRESS and self._shed(self.bytes + len(frame) - self.max_bytes):
                 pass  # logs and progress made room
             else:
                 self.dropped += lane >= Lane.PROGRESS
@@ -90,13 +90,13 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether what may be refused would be, however small."""
-        return self.bytes >= self._max_bytes
+        return self.bytes >= self.max_bytes
 
     @property
     def is_flooded(self) -> bool:
         """Whether more answers wait than any honest peer can have asked for."""
         answers = len(self._lanes[Lane.REPLY]) + len(self._lanes[Lane.STREAM])
-        return self.bytes > self._max_bytes and answers > _MAX_REPLIES
+        return self.bytes > self.max_bytes and answers > _MAX_REPLIES
 
     def clear(self) -> None:
         for lane in self._lanes:

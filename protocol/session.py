@@ -1,6 +1,7 @@
 """One end of a connection, without the connection.
 
-Bytes go in and events come out; messages go in and bytes come out. Both sides use this class, and it
+Bytes go in and events come out; messages go in and bytes come out. Here is what comes in, and the time
+and the end; what goes out is in `speaking`, which this continues. Both sides use this class, and it
 does no I/O, reads no clock, starts no thread and calls nobody: the shell around it owns the pipe, the
 time and the handlers. Same inputs and times, same outputs, so any session can be replayed.
 
@@ -18,14 +19,14 @@ Not safe for threads: a shell with more than one puts a lock around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from protocol import envelope, values
-from protocol.envelope import EMPTY, Malformed, MessageId, Meta, NotSerializable
-from protocol.errors import ErrorCode, Fault, Refusal, Refused, RpcError
+from protocol.envelope import EMPTY, Malformed, MessageId
+from protocol.errors import ErrorCode, Fault, RpcError
 from protocol.events import (
     Cancelled,
     Ended,
@@ -36,307 +37,37 @@ from protocol.events import (
     Progressed,
     Reply,
     Request,
-    Resumed,
     Strayed,
-    Streamed,
-    Uploaded,
-    Wanted,
 )
 from protocol.framing import Broken, FrameReader, Noise, Packed, Piece, frame
-from protocol.lifecycle import (
-    CancelParams,
-    CreditParams,
-    Limits,
-    ProgressParams,
-    ProgressValue,
-    StreamParams,
-)
-from protocol.outbox import REPLY, REQUEST, Lane, Outbox
-from protocol.pending import Call, Outgoing
+from protocol.lifecycle import CancelParams, Limits, ProgressParams
+from protocol.outbox import REPLY
 from protocol.phases import CLOSED, MOVERS, READY, Phase, after, refusal
-from protocol.streams import Receiving, Sending, size_of
+from protocol.speaking import NEVER_TOO_MANY, Role, Speaking
+from protocol.streams import Sending
 
 STALL_S = 10.0
 """How long a frame may stand still half-way."""
 
-Role = Literal["host", "plugin", "peer"]
-"""A `peer` has no lifecycle: both ends may ask from the first byte. The control socket uses it."""
-
-_LANES = {
-    "$/progress": Lane.PROGRESS,
-    "log/record": Lane.LOG,
-    "lifecycle/ping": Lane.CONTROL,
-    "config/changed": Lane.REPLY,  # before the answer to whoever asked for it, and never without room
-}
-_NEVER_TOO_MANY = ("lifecycle/ping", "shutdown")  # a full peer can still be asked how it is, and to stop
-_LEAST_FRAME = 1024
-"""What every peer takes, whatever it announces: a cancel or a bare error always fits."""
-ENVELOPE_BYTES = 512
-"""What a frame may hold beside one item of a stream: an id of 128 characters, and the names."""
 _cancel_decoder = values.Decoder(CancelParams)
-_items_decoder = values.Decoder(StreamParams)
-_credit_decoder = values.Decoder(CreditParams)
 _progress_decoder = values.Decoder(ProgressParams)
 
 
-class Counts(msgspec.Struct):
-    """Harmless irregularities of the peer, counted for whoever looks after it."""
-
-    late_replies: int = 0
-    unknown_replies: int = 0
-    bad_replies: int = 0
-    bad_messages: int = 0
-    unknown_cancels: int = 0
-    stray_items: int = 0
-    """Batches of streams that nobody waits for (any more)."""
-    noise_bytes: int = 0
-
-
-class _Told:
-    """Owns a frame that a newer one, or the reply, makes worthless."""
-
-    __slots__ = ("sent", "settled")
-
-    def __init__(self) -> None:
-        self.sent = self.settled = False
-
-
-class Session:
+class Session(Speaking):
     """One end. `limits` are our own; `peer_limits` are set once the peer has announced them."""
 
     def __init__(self, role: Role, *, limits: Limits | None = None) -> None:
-        self.role = role
+        super().__init__(role)
         self.limits = limits or Limits()
-        self.peer_limits = Limits()
-        self.phase = Phase.READY if role == "peer" else Phase.SPAWNED
-        self.counts = Counts()
-        self.outgoing = Outgoing()
-        self.incoming: dict[MessageId, str] = {}
-        """The peer's requests that are owed a reply, each with its method."""
-        self.outbox = Outbox()
-        self._packs = False
-        self._reader = FrameReader(max_frame=self.limits.max_frame)
         self.stalls_at: float | None = None
         """When an unfinished frame will have stood still for too long; None between frames."""
-        self._told: dict[MessageId, _Told] = {}  # progress that waits for the pipe
+        self._reader = FrameReader(max_frame=self.limits.max_frame)
         self._room = self.limits.max_in_flight + self.limits.queue
-        self._streams: dict[MessageId, Sending] = {}  # answers that may come as one
-        self._uploads: dict[MessageId, Receiving] = {}  # what goes with the peer's requests
         self._unseen: dict[MessageId, int] = {}  # requests of the chunk being read → their event
-
-    # -- what we say ---------------------------------------------------------------------------
-
-    def request(
-        self,
-        method: str,
-        params: Any,
-        *,
-        deadline: float | None = None,
-        token: Any = None,
-        meta: Meta | None = None,
-    ) -> Call:
-        """Queues a request. `deadline` is on the caller's clock, the one given to `expire`.
-
-        Raises:
-            Refused: nothing was queued, and `reason` says why.
-        """
-        if self.phase is not READY or method == "initialize":
-            self._check_phase(method)
-        room = self.peer_limits.max_in_flight + self.peer_limits.queue
-        if len(self.outgoing.calls) >= room and method not in _NEVER_TOO_MANY:
-            raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(self.outgoing.calls)} calls are in flight")
-        id = self.outgoing.next_id()
-        value, packed = self._form(params)
-        data = self._framed(envelope.encode_request, id, method, value, meta, packed=packed)
-        call = self.outgoing.register(id, method, params, deadline, token)
-        if meta is not None and meta.credit is not None:
-            call.stream = Receiving(meta.credit)
-        if meta is not None and meta.up:
-            call.up = Sending(0)
-        if not self.outbox.put(_LANES.get(method, REQUEST), data, call):
-            self.outgoing.settle(id)
-            raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
-        if method in MOVERS and self.role == "host":
-            self.phase = after(self.phase, method)
-        return call
-
-    def notify(self, method: str, params: Any, *, lane: Lane | None = None) -> bool:
-        """Queues a notification; False if there was no room for it or it is too late.
-
-        Raises:
-            Refused: it cannot be sent as it is.
-        """
-        if self.phase is Phase.CLOSED:
-            return False
-        data = self._framed(envelope.encode_notification, method, params)
-        queued = self.outbox.put(_LANES.get(method, REQUEST) if lane is None else lane, data)
-        if queued and method in MOVERS and self.role == "host":
-            self.phase = after(self.phase, method)
-        return queued
-
-    def reply(self, id: MessageId, result: Any) -> bool:
-        """Answers a request; False if no answer is owed (any more).
-
-        A result that cannot be sent becomes the error that says so: the caller is always answered.
-        """
-        if id not in self.incoming:
-            return False
-        try:
-            value, packed = self._form(result)
-            data = self._framed(envelope.encode_result, id, value, packed=packed)
-        except Refused as refused:
-            code = (
-                ErrorCode.PAYLOAD_TOO_LARGE
-                if refused.reason is Refusal.TOO_LARGE
-                else ErrorCode.RESULT_NOT_SERIALIZABLE
-            )
-            return self.reply_error(id, RpcError(code, f"the result cannot be sent: {refused.detail}"))
-        return self._answer(id, data)
-
-    def reply_error(self, id: MessageId, error: RpcError) -> bool:
-        """Answers a request with an error; False if no answer is owed (any more)."""
-        if id not in self.incoming:
-            return False
-        try:
-            data = self._framed(envelope.encode_error, id, error)
-        except Refused as refused:
-            bare = RpcError(error.code, f"(the error's own text cannot be sent: {refused.reason})")
-            data = frame(envelope.encode_error(id, bare))
-        return self._answer(id, data)
-
-    def _answer(self, id: MessageId, data: bytes) -> bool:
-        lane = REPLY
-        if self._streams and id in self._streams:
-            self.send_items(id, always=True)
-            del self._streams[id]
-            lane = Lane.STREAM  # behind its items, which would be lost otherwise
-        if self._uploads:
-            self._uploads.pop(id, None)
-        if self._told and (told := self._told.pop(id, None)) is not None:
-            told.settled = True
-        del self.incoming[id]
-        return self.outbox.put(lane, data, always=True)
-
-    def progress(self, id: MessageId, value: ProgressValue) -> bool:
-        """Says how far a request is; False if nobody wants to know (any more). The latest word wins.
-
-        Raises:
-            Refused: it cannot be sent as it is.
-        """
-        if id not in self.incoming:
-            return False
-        data = self._framed(envelope.encode_notification, "$/progress", ProgressParams(token=id, value=value))
-        if (before := self._told.get(id)) is not None:
-            before.settled = True
-        told = self._told[id] = _Told()
-        return self.outbox.put(Lane.PROGRESS, data, told)
-
-    # -- streams ---------------------------------------------------------------------------------
-
-    # `of` says which one: a request of the peer's, by its id, or a call of ours. What answers a request
-    # comes from whoever got it, and what goes with it from whoever made it.
-
-    def sending(self, of: MessageId | Call) -> Sending | None:
-        """The stream that we send; None if there may be none, or if it is over."""
-        if type(of) is Call:
-            return None if of.settled else of.up
-        return self._streams.get(of)  # type: ignore[arg-type]
-
-    def item(self, value: Any) -> Raw:
-        """A value as an item of a stream. Raises `Refused` for what cannot be one."""
-        value, packed = self._form(value)
-        item = self._encoded(envelope.encode_item, value, packed=packed)
-        limit = max(self.peer_limits.max_frame, _LEAST_FRAME) - ENVELOPE_BYTES
-        if len(item) > limit:
-            raise Refused(Refusal.TOO_LARGE, f"{len(item)} bytes, and the peer takes at most {limit}")
-        return Raw(item)
-
-    def send_items(self, of: MessageId | Call, *, always: bool = False, end: bool = False) -> bool:
-        """Queues the batch that has been begun; False if there is no room for it now, and it waits on.
-
-        `end` says that no more go with our call: there is always room for that.
-        """
-        sending = self.sending(of)
-        if sending is None or not (sending.waiting or end):
-            return True
-        if self.outbox.is_full and not (always or end):
-            return False
-        seq, items = sending.take()
-        packed = bool(items) and values.is_packed(items[0])
-        ours = of if type(of) is Call else None
-        id: MessageId = of if ours is None else ours.id  # type: ignore[assignment]
-        body = envelope.encode_items(id, seq, items, up=ours is not None, end=end, packed=packed)
-        return self.outbox.put(Lane.STREAM, frame(body, packed=packed), ours, always=True)
-
-    def take_up(self, id: MessageId, credit: int) -> None:
-        """Asks for the items that go with a request of the peer's: so many may come at once."""
-        if id in self.incoming and id not in self._uploads:
-            self._uploads[id] = Receiving(credit)
-            self.notify("$/credit", CreditParams(id=id, n=credit, up=True), lane=Lane.CONTROL)
-
-    def use(self, of: MessageId | Call, count: int, size: int) -> None:
-        """So many items that came, of so many bytes, are out of our hands."""
-        up = type(of) is not Call
-        receiving = self._uploads.get(of) if up else None if of.settled else of.stream  # type: ignore
-        if receiving is not None and (given := receiving.use(count, size)):
-            id: MessageId = of if up else of.id  # type: ignore
-            self.notify("$/credit", CreditParams(id=id, n=given, up=up), lane=Lane.CONTROL)
-
-    def cancel(self, call: Call, reason: str = "") -> None:
-        """Settles our own call at once; the peer is told, unless it has not seen the call yet."""
-        if call.settled:
-            return
-        if not call.sent:
-            self.outgoing.settle(call.id)
-            return
-        self.outgoing.abandon(call)
-        if call.method != "initialize":  # which cannot be cancelled
-            self.notify("$/cancelRequest", CancelParams(id=call.id, reason=reason), lane=Lane.CONTROL)
-
-    def _check_phase(self, method: str) -> None:
-        if self.phase is Phase.CLOSED:
-            raise Refused(Refusal.CLOSED, "the connection is closed")
-        if refused := refusal(self.phase, method, from_host=self.role == "host"):
-            raise Refused(Refusal.WRONG_PHASE, f"{method}: {refused[1]}")
 
     def speak_packed(self) -> None:
         """From now on MessagePack goes both ways, in frames that hold bytes: both sides have agreed on it."""
-        self._packs = self._reader.takes_packed = True
-
-    def _form(self, value: Any) -> tuple[Any, bool]:
-        """A value as it can be sent, and whether that is MessagePack. Raises `Refused`."""
-        if self._packs:
-            return value, values.holds_bytes(value)  # 0.1 us for params of a few texts
-        if type(value) is Raw and values.is_packed(value):  # handed on, to a peer that takes JSON alone
-            try:
-                return values.as_json(value), False
-            except Exception as problem:
-                raise Refused(Refusal.NOT_SERIALIZABLE, f"JSON cannot carry it: {problem}") from None
-        return value, False
-
-    def _encoded(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
-        try:
-            body: bytes = encode(*message, packed=True) if packed else encode(*message)
-        except NotSerializable as problem:
-            if packed and Raw not in map(type, message):
-                return self._encoded(encode, *message)  # too many values for MessagePack, say
-            raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
-        return body
-
-    def _framed(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
-        if packed:
-            body = self._encoded(encode, *message, packed=True)
-        else:  # `_encoded` written out, for nearly every message
-            try:
-                body = encode(*message)
-            except NotSerializable as problem:
-                raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
-        if len(body) > _LEAST_FRAME and len(body) > self.peer_limits.max_frame:
-            limit = max(self.peer_limits.max_frame, _LEAST_FRAME)
-            raise Refused(Refusal.TOO_LARGE, f"{len(body)} bytes, and the peer takes at most {limit}")
-        return frame(body, packed=body[0] >= 0x80) if packed else frame(body)
-
-    # -- what we hear --------------------------------------------------------------------------
+        self.writing.packs = self._reader.takes_packed = True
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """What `data` means, in order. Never raises."""
@@ -390,12 +121,10 @@ class Session:
         abandoned = list(self.outgoing.abandoned.values())
         events: list[Event] = [Lost(call, reason) for call in self.outgoing.drain()]
         gone = RpcError(ErrorCode.SHUTTING_DOWN, reason)
-        events += [Uploaded(id, [], is_over=True, error=gone) for id in self._uploads]
+        events += self.streams.close(gone)
         self.incoming.clear()
         self.outbox.clear()
-        self._told.clear()
-        self._streams.clear()
-        self._uploads.clear()
+        self._told.by_id.clear()
         self.stalls_at = None
         self._reader = FrameReader()
         events.append(Ended(fault, detail, abandoned))
@@ -472,7 +201,7 @@ class Session:
                 self.reply_error(id, RpcError(*refused))
                 return
         room = self._room
-        if len(self.incoming) > room and method not in _NEVER_TOO_MANY:
+        if len(self.incoming) > room and method not in NEVER_TOO_MANY:
             data = {"limit": room, "retry_after_ms": 100}
             self.reply_error(id, RpcError(ErrorCode.OVERLOADED, f"{room} requests are in flight", data))
             return
@@ -486,7 +215,7 @@ class Session:
         if method in MOVERS and self.role == "plugin":
             self.phase = after(self.phase, method)
         if message.meta is not None and (credit := message.meta.credit) is not None and credit > 0:
-            self._streams[id] = Sending(credit)
+            self.streams.answers[id] = Sending(credit)
         self._unseen[id] = len(events)
         events.append(Request(id, method, params, message.meta))
 
@@ -524,45 +253,15 @@ class Session:
             events.append(Cancelled(id))
 
     def _read_items(self, params: Raw, events: list[Event]) -> None:
-        batch = _items_decoder.decode(params)
-        if batch.up:
-            self._read_upload(batch, params, events)
-            return
-        call = self.outgoing.calls.get(batch.id)  # a str finds nothing
-        if call is None or call.stream is None:
-            self.counts.stray_items += 1
-            return
-        size = size_of(batch.items)
-        if wrong := call.stream.accept(batch.seq, len(batch.items), size):
-            self.cancel(call, "flow control")
-            events.append(Reply(call, None, RpcError(ErrorCode.FLOW_CONTROL, wrong)))
-        elif batch.items:
-            events.append(Streamed(call, _told_apart(batch.items, params)))
-
-    def _read_upload(self, batch: StreamParams, params: Raw, events: list[Event]) -> None:
-        receiving = self._uploads.get(batch.id)
-        if receiving is None:
-            self.counts.stray_items += 1
-        elif wrong := receiving.accept(batch.seq, len(batch.items), size_of(batch.items)):
-            del self._uploads[batch.id]
-            error = RpcError(ErrorCode.FLOW_CONTROL, wrong)
-            events.append(Uploaded(batch.id, [], is_over=True, error=error))
-        else:
-            if batch.end:
-                del self._uploads[batch.id]
-            if batch.items or batch.end:
-                events.append(Uploaded(batch.id, _told_apart(batch.items, params), is_over=batch.end))
+        event = self.streams.receive_items(params)
+        if type(event) is Reply:
+            self.cancel(event.call, "flow control")
+        if event is not None:
+            events.append(event)
 
     def _read_credit(self, params: Raw, events: list[Event]) -> None:
-        credit = _credit_decoder.decode(params)
-        if credit.up:
-            call = self.outgoing.calls.get(credit.id)  # a str finds nothing
-            if call is not None and call.up is not None and credit.n > 0 and call.up.acknowledge(credit.n):
-                events.append(Wanted(call))
-            return
-        sending = self._streams.get(credit.id)
-        if sending is not None and credit.n > 0 and sending.acknowledge(credit.n):
-            events.append(Resumed(credit.id))
+        if (event := self.streams.receive_credit(params)) is not None:
+            events.append(event)
 
     def _read_progress(self, params: Raw, events: list[Event]) -> None:
         progress = _progress_decoder.decode(params)
@@ -589,10 +288,6 @@ class Session:
     def _refuse_message(self, code: ErrorCode, reason: str) -> None:
         self.counts.bad_messages += 1
         self.outbox.put(REPLY, frame(envelope.encode_error(None, RpcError(code, reason))))
-
-
-def _told_apart(items: list[Raw], params: Raw) -> list[Raw]:
-    return list(map(values.told_apart, items)) if values.is_packed(params) else items
 
 
 _OWN_BUSINESS: dict[str, Callable[[Session, Raw, list[Event]], None]] = {

@@ -126,7 +126,7 @@ class Client:
             for event in self._receive(ends_at):
                 if isinstance(event, Streamed):
                     yield event.items
-                    self._session.use(call, len(event.items), size_of(event.items))
+                    self._session.streams.use(call, len(event.items), size_of(event.items))
                     self._send()
                 elif isinstance(event, Reply) and event.call is call:
                     _result(event)

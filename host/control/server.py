@@ -181,7 +181,7 @@ class Connection:
             self._telling -= 1
 
     async def _pour(self, request: Request, command: Streaming, params: object) -> object:
-        if self._session.sending(request.id) is None:
+        if self._session.streams.sending(request.id) is None:
             raise RpcError(ErrorCode.INVALID_PARAMS, f"`{request.method}` is a stream: it needs meta.credit")
         outflow = self._outflows[request.id] = Outflow(self._session, request.id, self._unsent_now)
 

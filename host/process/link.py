@@ -220,7 +220,7 @@ class Link:
 
     def use(self, call: Call, count: int, size: int) -> None:
         """So many items of a stream, of so many bytes, are out of our hands."""
-        self.session.use(call, count, size)
+        self.session.streams.use(call, count, size)
         if self.session.outbox.bytes:
             self._flush_soon()
 

@@ -81,7 +81,7 @@ class _Errand:
             self.chain = (*call.chain, Step(plugin, call.method, call.params, link, request.id))
         self.outflow: Outflow | None = None
         """If it asks for a stream."""
-        if link.session.sending(request.id) is not None:
+        if link.session.streams.sending(request.id) is not None:
             self.outflow = Outflow(link.session, request.id, link.flush)
         self._scope: anyio.CancelScope | None = None
         self._cancelled = False

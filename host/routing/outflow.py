@@ -31,12 +31,12 @@ class Outflow:
         Raises:
             RpcError: one of them cannot be sent, or the other side does not read.
         """
-        sending = self._session.sending(self._id)
+        sending = self._session.streams.sending(self._id)
         if sending is None:  # nobody is there any more
             return
         for item in items:
             try:
-                item = self._session.item(item)
+                item = self._session.writing.item(item)
             except Refused as refused:
                 raise RpcError(ErrorCode.PAYLOAD_TOO_LARGE, f"an item of the stream: {refused}") from None
             while not sending.has_room:
@@ -49,6 +49,6 @@ class Outflow:
         self._leave()
 
     def _leave(self) -> None:
-        if not self._session.send_items(self._id):
+        if not self._session.streams.send_items(self._id):
             raise RpcError(ErrorCode.OVERLOADED, "the one who asked for the stream does not read")
         self._flush()

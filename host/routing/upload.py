@@ -140,7 +140,7 @@ class Upload:
         sending = self._call.up
         assert sending is not None
         try:
-            item = self._link.session.item(item)
+            item = self._link.session.writing.item(item)
         except Refused as refused:
             raise Refused(refused.reason, f"item {self._count}: {refused.detail}") from None
         self._count += 1
@@ -155,11 +155,11 @@ class Upload:
 
     def _leave_now(self) -> None:
         self._is_leaving = False
-        self._link.session.send_items(self._call, always=True)
+        self._link.session.streams.send_items(self._call, always=True)
         self._link.flush()
 
     async def _leave(self, *, end: bool = False) -> None:
-        while not self._link.session.send_items(self._call, end=end):
+        while not self._link.session.streams.send_items(self._call, end=end):
             await self._link.wait_for_room()
         self._link.flush()
 

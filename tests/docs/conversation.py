@@ -70,20 +70,20 @@ class Conversation:
         elif message["method"] == "$/stream":
             params = message["params"]
             of = speaker.outgoing.calls[params["id"]] if "up" in params else params["id"]
-            sending = speaker.sending(of)
+            sending = speaker.streams.sending(of)
             assert sending is not None
             for item in params["items"]:
-                sending.add(speaker.item(item))
-            speaker.send_items(of, end=params.get("end", False))
+                sending.add(speaker.writing.item(item))
+            speaker.streams.send_items(of, end=params.get("end", False))
         elif message["method"] == "$/credit":
             id, n = message["params"]["id"], message["params"]["n"]
             if "up" not in message["params"]:
-                speaker.use(speaker.outgoing.calls[id], n, n)
+                speaker.streams.use(speaker.outgoing.calls[id], n, n)
             elif id in self._asked_for:
-                speaker.use(id, n, n)
+                speaker.streams.use(id, n, n)
             else:
                 self._asked_for.add(id)
-                speaker.take_up(id, n)
+                speaker.streams.take_up(id, n)
         elif message["method"] == "$/progress":
             value = msgspec.convert(message["params"]["value"], ProgressValue)
             speaker.progress(message["params"]["token"], value)

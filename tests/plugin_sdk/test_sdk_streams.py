@@ -257,11 +257,11 @@ def test_a_handler_uses_a_stream_of_another_plugin(serve: Launch, kind: str, end
     request = host.next_request("plugin/call")
     assert request.meta is not None
     assert (request.meta.parent, request.meta.credit) == (call.id, 1024)
-    sending = host.session.sending(request.id)
+    sending = host.session.streams.sending(request.id)
     assert sending is not None
     for number in (1, 2, 3):
-        sending.add(host.session.item(number))
-    host.session.send_items(request.id)
+        sending.add(host.session.writing.item(number))
+    host.session.streams.send_items(request.id)
     if end == "leaving":
         host.flush()
         assert host.result_of(call) == [1, 2]

@@ -93,11 +93,11 @@ def wanted(host: RawHost, call: Call) -> None:
 
 
 def give(host: RawHost, call: Call, *items: Any, end: bool = False) -> None:
-    sending = host.session.sending(call)
+    sending = host.session.streams.sending(call)
     assert sending is not None
     for item in items:
-        sending.add(host.session.item(item))
-    host.session.send_items(call, end=end)
+        sending.add(host.session.writing.item(item))
+    host.session.streams.send_items(call, end=end)
     host.flush()
 
 
@@ -123,9 +123,9 @@ def test_credit_comes_back_as_items_are_used(begin: Callable[[str], RawHost], ki
     call = ask(host, "total")
     for _ in range(5):
         give(host, call, *[1] * 1024)
-        if not host.session.sending(call).has_room:  # type: ignore[union-attr]
+        if not host.session.streams.sending(call).has_room:  # type: ignore[union-attr]
             wanted(host, call)
-        while host.session.sending(call).credit < 1024:  # type: ignore[union-attr]
+        while host.session.streams.sending(call).credit < 1024:  # type: ignore[union-attr]
             host.hear_more()
     give(host, call, end=True)
     assert host.result_of(call) == 5 * 1024

@@ -21,7 +21,7 @@ from protocol.errors import ErrorCode, Refused, RpcError
 from protocol.events import Ended, Event, Expired, Lost, Reply, Request
 from protocol.framing import FrameReader
 from protocol.lifecycle import Limits
-from protocol.outbox import Lane, Outbox
+from protocol.outbox import Lane
 from protocol.phases import Phase
 from protocol.session import Session
 from tests.support.linked_sessions import answers, asks, framed, seen, tells
@@ -64,7 +64,7 @@ class History:
 
     def __init__(self, steps: list[Step]) -> None:
         self.session = Session("peer", limits=LIMITS)
-        self.session.outbox = Outbox(max_bytes=BOX)
+        self.session.outbox.max_bytes = BOX
         self.session.peer_limits = LIMITS
         self.now = 0.0
         self.events: list[Event] = []

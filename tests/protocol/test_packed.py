@@ -180,13 +180,13 @@ def test_items_of_both_kinds_may_be_in_one_stream() -> None:
     pair.host.request("lines", {}, meta=Meta(credit=10))
     (request,) = pair.to_plugin()
     assert isinstance(request, Request)
-    sending = pair.plugin.sending(request.id)
+    sending = pair.plugin.streams.sending(request.id)
     assert sending is not None
     sent = [1, b"\x02", {"a": b"\x03"}, "four", 5]
     for value in sent:
-        item = pair.plugin.item(value)
+        item = pair.plugin.writing.item(value)
         if not sending.fits(item):
-            pair.plugin.send_items(request.id)
+            pair.plugin.streams.send_items(request.id)
         sending.add(item)
     pair.plugin.reply(request.id, None)
     *batches, _ = pair.to_host()

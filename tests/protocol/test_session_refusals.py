@@ -9,7 +9,7 @@ import pytest
 from protocol.errors import ErrorCode, Fault, Refusal, Refused, RpcError
 from protocol.events import Ended, Notification, Request
 from protocol.lifecycle import Limits
-from protocol.outbox import Lane, Outbox
+from protocol.outbox import Lane
 from protocol.phases import Phase
 from protocol.session import Session
 from tests.support.linked_sessions import LinkedSessions, answers, asks, codes, framed, heard, said, tells
@@ -180,7 +180,7 @@ def test_both_sides_agree_on_the_phase_all_the_way() -> None:
 
 def test_the_host_does_not_move_on_by_a_word_that_found_no_room() -> None:
     host = LinkedSessions().host
-    host.outbox = Outbox(max_bytes=10)
+    host.outbox.max_bytes = 10
     host.request("work", {})
     assert not host.notify("exit", {})
     assert host.phase is Phase.READY
@@ -222,7 +222,7 @@ def test_the_sender_keeps_the_announced_number_of_calls_and_may_still_ping() -> 
 
 def test_a_full_outbox_refuses_calls_and_spends_no_id() -> None:
     session = Session("peer")
-    session.outbox = Outbox(max_bytes=200)
+    session.outbox.max_bytes = 200
     session.request("work", {"a": "x" * 150})
     assert refused(session.request, "work", {"a": "x" * 150}) is Refusal.OUTBOX_FULL
     assert session.notify("news", {"a": "x" * 150}) is False
@@ -231,7 +231,7 @@ def test_a_full_outbox_refuses_calls_and_spends_no_id() -> None:
 
 def test_whoever_asks_and_never_reads_the_answers_is_cut_off() -> None:
     session = Session("peer")
-    session.outbox = Outbox(max_bytes=64 * 1024)
+    session.outbox.max_bytes = 64 * 1024
     session.request("work", {})
     chunk = framed(*[b"no json"] * 100)
     for _ in range(100):
@@ -254,7 +254,7 @@ def test_an_answer_does_not_echo_a_large_message() -> None:
 
 def test_a_caller_that_reads_is_never_cut_off() -> None:
     session = Session("peer")
-    session.outbox = Outbox(max_bytes=1000)
+    session.outbox.max_bytes = 1000
     for id in range(1, 3000):
         assert len(session.receive(framed(asks(id)), 0.0)) == 1
         session.reply(id, "x" * 2000)

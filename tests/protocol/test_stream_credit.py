@@ -15,7 +15,6 @@ from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.events import Cancelled, Lost, Progressed, Reply, Request, Resumed, Streamed
 from protocol.framing import frame
 from protocol.lifecycle import Limits, ProgressValue
-from protocol.outbox import Outbox
 from protocol.pending import Call
 from protocol.session import Session
 from protocol.streams import MAX_BATCH_BYTES, MAX_UNUSED_BYTES, Receiving, Sending, size_of
@@ -166,11 +165,11 @@ def opened(pair: LinkedSessions, credit: int = 4) -> tuple[Call, Request]:
 
 
 def send(session: Session, id: Any, *values: Any) -> None:
-    sending = session.sending(id)
+    sending = session.streams.sending(id)
     assert sending is not None
     for value in values:
-        sending.add(session.item(value))
-    assert session.send_items(id)
+        sending.add(session.writing.item(value))
+    assert session.streams.send_items(id)
 
 
 def items_of(event: Any) -> list[Any]:
@@ -188,13 +187,13 @@ def test_items_come_in_order_and_the_reply_ends_them(from_host: bool) -> None:
     assert isinstance(request, Request)
     send(answering, request.id, 1, {"a": "ü"})
     send(answering, request.id, [3])
-    answering.sending(request.id).add(answering.item(4))  # type: ignore[union-attr]  # and not sent
+    answering.streams.sending(request.id).add(answering.writing.item(4))  # type: ignore[union-attr]  # and not sent
     answering.reply(request.id, None)
     *batches, reply = back()
     assert [items_of(batch) for batch in batches] == [[1, {"a": "ü"}], [[3]], [4]]
     assert isinstance(reply, Reply)
     assert reply.call is call
-    assert answering.sending(request.id) is None
+    assert answering.streams.sending(request.id) is None
 
 
 def test_an_error_comes_after_the_items_that_came_before_it() -> None:
@@ -213,14 +212,14 @@ def test_a_sender_without_room_is_told_when_there_is_some_again() -> None:
     pair = LinkedSessions()
     call, request = opened(pair, credit=2)
     send(pair.plugin, request.id, 1, 2)
-    sending = pair.plugin.sending(request.id)
+    sending = pair.plugin.streams.sending(request.id)
     assert sending is not None
     assert not sending.has_room
     assert len(pair.to_host()) == 1
-    pair.host.use(call, 1, 1)
+    pair.host.streams.use(call, 1, 1)
     assert pair.to_plugin() == [Resumed(request.id)]
     assert sending.has_room
-    pair.host.use(call, 1, 1)
+    pair.host.streams.use(call, 1, 1)
     assert pair.to_plugin() == []  # it had room
 
 
@@ -281,7 +280,7 @@ def test_credit_that_makes_no_sense_changes_nothing(params: Any) -> None:
     send(pair.plugin, request.id, 1)
     pair.to_host()
     assert pair.plugin.receive(framed(tells("$/credit", params)), 0.0) == []
-    assert not pair.plugin.sending(request.id).has_room  # type: ignore[union-attr]
+    assert not pair.plugin.streams.sending(request.id).has_room  # type: ignore[union-attr]
 
 
 def test_a_request_and_its_cancel_together_leave_no_stream_behind() -> None:
@@ -289,19 +288,19 @@ def test_a_request_and_its_cancel_together_leave_no_stream_behind() -> None:
     plugin.outbox.clear()
     asked = {"jsonrpc": "2.0", "id": 9, "method": "lines", "params": {}, "meta": {"credit": 4}}
     assert plugin.receive(framed(asked, tells("$/cancelRequest", {"id": 9})), 0.0) == []
-    assert plugin.sending(9) is None
+    assert plugin.streams.sending(9) is None
     assert codes(plugin) == [(9, ErrorCode.REQUEST_CANCELLED)]
 
 
 def test_a_reply_does_not_overtake_its_items_however_full_the_box_is() -> None:
     pair = LinkedSessions()
     _, request = opened(pair)
-    pair.plugin.outbox = Outbox(max_bytes=100)
+    pair.plugin.outbox.max_bytes = 100
     send(pair.plugin, request.id, "x" * 200)
-    sending = pair.plugin.sending(request.id)
+    sending = pair.plugin.streams.sending(request.id)
     assert sending is not None
-    sending.add(pair.plugin.item("y"))
-    assert not pair.plugin.send_items(request.id)  # full: the producer waits
+    sending.add(pair.plugin.writing.item("y"))
+    assert not pair.plugin.streams.send_items(request.id)  # full: the producer waits
     pair.plugin.reply(request.id, None)
     assert [message.get("method", "reply") for message in said(pair.plugin)] == ["$/stream"] * 2 + ["reply"]
 
@@ -317,7 +316,7 @@ def test_a_reply_does_not_overtake_its_items_however_full_the_box_is() -> None:
 def test_what_cannot_be_an_item_is_refused_before_it_is_one(value: Any, reason: Refusal) -> None:
     session = LinkedSessions(host_limits=Limits(max_frame=2000)).plugin
     with pytest.raises(Refused) as refused:
-        session.item(value)
+        session.writing.item(value)
     assert refused.value.reason is reason
 
 
@@ -326,11 +325,11 @@ def test_the_largest_and_deepest_item_fits_into_a_frame_that_the_peer_takes() ->
     _, request = opened(pair)
     deep = Raw(b"[" * ITEM_DEPTH + b"]" * ITEM_DEPTH)
     large = "x" * (4000 - 512 - 2)
-    sending = pair.plugin.sending(request.id)
+    sending = pair.plugin.streams.sending(request.id)
     assert sending is not None
     for item in (deep, large):
-        sending.add(pair.plugin.item(item))
-        pair.plugin.send_items(request.id)
+        sending.add(pair.plugin.writing.item(item))
+        pair.plugin.streams.send_items(request.id)
     assert [type(event) for event in pair.host.receive(pair.plugin.outbox.take(1 << 20), 0.0)] == [
         Streamed
     ] * 2
@@ -391,4 +390,4 @@ def test_nothing_that_a_peer_says_of_streams_raises_and_each_call_is_settled_onc
         items = [event.items for event in about if isinstance(event, Streamed)]
         assert sum(isinstance(event, Reply | Lost) for event in about) == 1
         assert sum(map(len, items)) <= 3
-    assert not session._streams
+    assert not session.streams.answers

@@ -24,17 +24,17 @@ def opened(pair: LinkedSessions, credit: int = 4) -> tuple[Call, Request]:
     (request,) = pair.to_plugin()
     assert isinstance(request, Request)
     if credit:
-        pair.plugin.take_up(request.id, credit)
+        pair.plugin.streams.take_up(request.id, credit)
         assert pair.to_host() == [Wanted(call)]
     return call, request
 
 
 def send(session: Session, call: Call, *values: Any, end: bool = False) -> None:
-    sending = session.sending(call)
+    sending = session.streams.sending(call)
     assert sending is not None
     for value in values:
-        sending.add(session.item(value))
-    assert session.send_items(call, end=end)
+        sending.add(session.writing.item(value))
+    assert session.streams.send_items(call, end=end)
 
 
 def values_of(event: Any) -> list[Any]:
@@ -50,7 +50,7 @@ def test_items_go_in_order_with_the_request_and_an_end(from_host: bool) -> None:
     call = asking.request("put", {}, meta=Meta(up=True))
     (request,) = there()
     assert isinstance(request, Request)
-    answering.take_up(request.id, 4)
+    answering.streams.take_up(request.id, 4)
     assert back() == [Wanted(call)]
     send(asking, call, 1, {"a": "ü"})
     send(asking, call, 3, end=True)
@@ -66,7 +66,7 @@ def test_items_go_in_order_with_the_request_and_an_end(from_host: bool) -> None:
 def test_it_says_on_the_wire_whose_request_it_is_and_when_it_ends() -> None:
     pair = LinkedSessions()
     call, request = opened(pair, credit=0)
-    pair.plugin.take_up(request.id, 2)
+    pair.plugin.streams.take_up(request.id, 2)
     assert said(pair.plugin)[0]["params"] == {"id": call.id, "n": 2, "up": True}
     call.up.acknowledge(2)  # type: ignore[union-attr]
     send(pair.host, call, "a")
@@ -80,7 +80,7 @@ def test_it_says_on_the_wire_whose_request_it_is_and_when_it_ends() -> None:
 def test_nothing_may_go_before_it_is_asked_for() -> None:
     pair = LinkedSessions()
     call, request = opened(pair, credit=0)
-    sending = pair.host.sending(call)
+    sending = pair.host.streams.sending(call)
     assert sending is not None
     assert not sending.has_room
     early = tells("$/stream", {"id": call.id, "seq": 0, "items": [1], "up": True})
@@ -100,15 +100,15 @@ def test_the_same_id_in_both_directions_is_not_mixed_up() -> None:
     asked = [event for event in pair.to_host() if isinstance(event, Request)][-1]
     assert asked.id == request.id == call.id
     send(pair.host, call, "up")
-    pair.host.sending(asked.id).add(pair.host.item("down"))  # type: ignore[union-attr]
-    pair.host.send_items(asked.id)
+    pair.host.streams.sending(asked.id).add(pair.host.writing.item("down"))  # type: ignore[union-attr]
+    pair.host.streams.send_items(asked.id)
     up, down = pair.to_plugin()
     assert values_of(up) == ["up"]
     assert type(down).__name__ == "Streamed"
-    pair.plugin.use(request.id, 4, 4)
+    pair.plugin.streams.use(request.id, 4, 4)
     assert pair.to_host() == []  # it had room
     assert call.up.credit == 7  # type: ignore[union-attr]
-    assert pair.host.sending(asked.id).credit == 3  # type: ignore[union-attr]
+    assert pair.host.streams.sending(asked.id).credit == 3  # type: ignore[union-attr]
 
 
 def test_more_than_there_was_credit_for_ends_the_upload_with_an_error_and_the_request_goes_on() -> None:
@@ -151,10 +151,10 @@ def test_the_reply_ends_it_however_much_is_still_on_its_way() -> None:
     assert pair.to_plugin() == []
     assert pair.plugin.counts.stray_items == 1
     assert len(pair.to_host()) == 1
-    assert pair.host.sending(call) is None
-    assert pair.host.send_items(call, end=True)
+    assert pair.host.streams.sending(call) is None
+    assert pair.host.streams.send_items(call, end=True)
     assert not pair.host.outbox.bytes
-    pair.plugin.use(request.id, 4, 4)
+    pair.plugin.streams.use(request.id, 4, 4)
     assert not pair.plugin.outbox.bytes
 
 
@@ -189,20 +189,20 @@ def test_whatever_the_sizes_and_the_pace_all_items_arrive_and_few_wait(
     call = host.request("put", {}, meta=Meta(up=True))
     (request,) = plugin.receive(host.outbox.take(1 << 30), 0.0)
     assert isinstance(request, Request)
-    plugin.take_up(request.id, credit)
+    plugin.streams.take_up(request.id, credit)
     left, waiting, got, is_over = list(enumerate(sizes)), [], [], False
     for _ in range(50 * len(sizes) + 50):
-        sending = host.sending(call)
+        sending = host.streams.sending(call)
         assert sending is not None
         while left and sending.has_room and random.random() < 0.8:
             number, size = left.pop(0)
-            item = host.item(f"{number}:".ljust(size, "x"))
+            item = host.writing.item(f"{number}:".ljust(size, "x"))
             if not sending.fits(item):
-                host.send_items(call, always=True)
+                host.streams.send_items(call, always=True)
             sending.add(item)
-        host.send_items(call, always=True)
+        host.streams.send_items(call, always=True)
         if not left and not is_over:
-            host.send_items(call, end=True)
+            host.streams.send_items(call, end=True)
         for event in plugin.receive(host.outbox.take(1 << 30), 0.0):
             assert isinstance(event, Uploaded)
             assert event.error is None
@@ -214,7 +214,7 @@ def test_whatever_the_sizes_and_the_pace_all_items_arrive_and_few_wait(
         while waiting and random.random() < 0.6:
             item = waiting.pop(0)
             got.append(msgspec.json.decode(item))
-            plugin.use(request.id, 1, size_of([item]))
+            plugin.streams.use(request.id, 1, size_of([item]))
         host.receive(plugin.outbox.take(1 << 30), 0.0)
         if is_over and not waiting:
             break

@@ -206,7 +206,7 @@ class RawHost:
 
     def use(self, call: Call, count: int, size: int | None = None) -> None:
         """Gives credit back: so many items, of so many bytes, or else of one each, have been used."""
-        self.session.use(call, count, count if size is None else size)
+        self.session.streams.use(call, count, count if size is None else size)
         self._flush()
 
     def next_request(self, method: str, timeout: float = 5.0) -> Request:
