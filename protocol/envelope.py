@@ -8,6 +8,7 @@ needs them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -95,16 +96,26 @@ class _Failure(msgspec.Struct, gc=False):
 
 
 class Malformed(Exception):
-    """A body that is no message. `reply_to` says whose call a bad reply was meant to settle."""
+    """A body that is no message. `reply_to` says whose call a bad reply was meant to settle.
+
+    `about` is the call that a body which cannot be read seems to have answered, or to have sent items of.
+    """
 
     def __init__(
-        self, code: ErrorCode, message: str, *, is_reply: bool = False, reply_to: Any = None
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        is_reply: bool = False,
+        reply_to: Any = None,
+        about: int | None = None,
     ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.is_reply = is_reply
         self.reply_to = reply_to
+        self.about = about
 
 
 class NotSerializable(Exception):
@@ -137,13 +148,31 @@ def decode(body: bytes) -> Envelope:
         Malformed: with PARSE_ERROR for what is not JSON, INVALID_REQUEST for what is not a message.
     """
     if reason := why_unsafe(body):
-        raise Malformed(ErrorCode.PARSE_ERROR, reason)
+        raise Malformed(ErrorCode.PARSE_ERROR, reason, about=about(body))
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _explain(body, str(error), _JSON) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(ErrorCode.PARSE_ERROR, str(error)) from None
+        raise Malformed(ErrorCode.PARSE_ERROR, str(error), about=about(body)) from None
+
+
+_ID = re.compile(rb'"id"\s*:\s*(\d{1,10})\b')
+_METHOD = re.compile(rb'"method"\s*:\s*"((?:[^"\\]|\\/)*)"')
+_ABOUT_BYTES = 256
+
+
+def about(body: bytes) -> int | None:
+    """A guess, or somebody would wait until the deadline, or for ever, for an answer that has come.
+
+    Python's own `json` writes NaN for instance, which is no JSON. Nobody but the peer's own calls is hurt by
+    a guess that is wrong.
+    """
+    ends = body[:_ABOUT_BYTES] + b" " + body[-_ABOUT_BYTES:]
+    method, id = _METHOD.search(ends), _ID.search(ends)
+    if id is None or (method is not None and method[1].replace(b"\\/", b"/") != b"$/stream"):
+        return None
+    return int(id[1])
 
 
 def decode_packed(body: bytes) -> Envelope:

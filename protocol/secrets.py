@@ -86,6 +86,17 @@ def masked(text: str, secrets: Collection[str]) -> str:
     return text
 
 
+def masked_value(value: Any, secrets: Collection[str]) -> Any:
+    """A value that JSON was decoded to, without them, in whatever text of it."""
+    if isinstance(value, str):
+        return masked(value, secrets)
+    if isinstance(value, list):
+        return [masked_value(each, secrets) for each in value]
+    if isinstance(value, dict):
+        return {masked(key, secrets): masked_value(each, secrets) for key, each in value.items()}
+    return value
+
+
 def value_at(settings: Any, path: Path) -> Any:
     """None if nothing is there."""
     for key in path:

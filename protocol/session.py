@@ -226,8 +226,10 @@ class Session(Speaking):
         if method in _OWN_BUSINESS:
             try:
                 _OWN_BUSINESS[method](self, params, events)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self.counts.bad_messages += 1
+                if method == "$/stream":
+                    self._fail(envelope.about(bytes(params)), str(error), events)
             return
         if method in MOVERS and self.role == "plugin":
             self.phase = after(self.phase, method)
@@ -272,8 +274,21 @@ class Session(Speaking):
     def _read_malformed(self, problem: Malformed, events: list[Event]) -> None:
         if not problem.is_reply:
             self._refuse_message(problem.code, problem.message)
+            self._fail(problem.about, problem.message, events)
         else:
             self._settle_badly(problem.reply_to, problem.message, events)
+
+    def _fail(self, id: int | None, reason: str, events: list[Event]) -> None:
+        """What came of a call cannot be read; of a stream, that was not its end."""
+        call = None if id is None else self.outgoing.calls.get(id)
+        if call is None:
+            return
+        if call.stream is not None:
+            self.cancel(call, "what came of it cannot be read")
+        else:
+            self.outgoing.settle(call.id)
+        error = RpcError(ErrorCode.INVALID_REQUEST, f"what it answered cannot be read: {reason}")
+        events.append(Reply(call, None, error))
 
     def _settle_badly(self, id: Any, reason: str, events: list[Event]) -> None:
         """A bad reply is never answered; but whoever waits for it is told at once."""

@@ -63,7 +63,11 @@ def print_json(value: Any) -> None:
 
 def print_value(raw: msgspec.Raw) -> None:
     """What a call returned: a string as it is, anything else as JSON; null prints nothing."""
-    value = msgspec.json.decode(raw)
+    try:
+        value = msgspec.json.decode(raw)
+    except msgspec.DecodeError:  # a number without end: shown as it came
+        click.echo(bytes(raw).decode(errors="replace"))
+        return
     if isinstance(value, str):
         click.echo(escaped(value) if sys.stdout.isatty() else value, color=True)  # a pipe gets it as it is
     elif value is not None:

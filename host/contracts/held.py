@@ -79,10 +79,10 @@ class Held:
         """The result as it decodes; one with bytes in it is not held. Raises ResultUnfit."""
         try:
             value = msgspec.json.decode(raw)
-        except msgspec.DecodeError:
+        except msgspec.DecodeError as problem:
             if values.is_packed(raw):
                 return values.decode(raw)
-            raise
+            raise ResultUnfit([Problem((), f"it cannot be read: {problem}")]) from None  # an endless number
         check = self._result
         if check is not None and len(raw) <= check.largest and not check.fits(value):
             raise ResultUnfit(check.problems(value))

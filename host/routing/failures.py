@@ -17,6 +17,7 @@ from host.supervision.voice import one_line
 from protocol.contract import nearest
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
+from protocol.secrets import masked, masked_value
 
 
 def named(
@@ -29,6 +30,7 @@ def named(
         "call_id": f"{generation}.{getattr(problem, 'call_id', None) or 'unsent'}",
     }
     if isinstance(problem, RpcError):
+        problem = _without_secrets(problem, supervisor)
         return _remote(problem, where, [method.name for method in supervisor.offer.provides.methods])
     if isinstance(problem, ResultUnfit):
         return _result_unfit(problem, where)
@@ -55,6 +57,15 @@ def _refused(
         hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
         return errors.NotSerializable(f"the params cannot be sent: {problem}", hint=hint, **where)
     return unavailable(supervisor, method, now)
+
+
+def _without_secrets(problem: RpcError, supervisor: Supervisor) -> RpcError:
+    """Errors are logged, told and printed, so what a plugin puts into one is masked like its log."""
+    generation = supervisor.generation
+    secrets = generation.voice.secrets if generation is not None else ()
+    if not secrets:
+        return problem
+    return RpcError(problem.code, masked(problem.message, secrets), masked_value(problem.data, secrets))
 
 
 def unavailable(supervisor: Supervisor, method: str, now: float) -> errors.PluginUnavailable:

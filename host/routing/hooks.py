@@ -22,7 +22,7 @@ from host.routing.explain import Explanation, explanation
 from host.routing.extension_points import Point, undeclared
 from host.routing.lineup import MAX_HOOKS, Lineup, circular, hooks_of, make_lineup
 from host.routing.point_fit import point_contract, unfit
-from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
+from host.routing.router import DEFAULT_TIMEOUT_S, Router, is_timeout
 from host.supervision.supervisor import Supervisor
 from protocol.contract import nearest
 from protocol.lifecycle import HookInfo, Provides
@@ -65,7 +65,7 @@ class Hooks:
         """
         if isinstance(timeout, EllipsisType):
             timeout = DEFAULT_TIMEOUT_S
-        if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
+        if not is_timeout(timeout):
             raise errors.HostMisuse(f"{timeout!r} is no timeout", hint="seconds, or None for no limit")
         deadline = None if timeout is None else self._driver.now() + timeout
         lineup = self._lineups.get(name) or self._lineup(name)

@@ -43,6 +43,11 @@ DEFAULT_TIMEOUT_S = 30.0
 LONGEST_TIMEOUT_S = 1e7
 
 
+def is_timeout(timeout: Any) -> bool:
+    """Whether it is a number of seconds that can be waited for, or None."""
+    return timeout is None or (isinstance(timeout, int | float) and 0 <= timeout <= LONGEST_TIMEOUT_S)
+
+
 class Router:
     """Calls plugins. `plugins` is the host's own table, read and never changed here."""
 
@@ -106,7 +111,7 @@ class Router:
             raise failures.not_callable(plugin, method)
         if isinstance(timeout, EllipsisType):
             timeout = supervisor.offer.timeouts.get(method, DEFAULT_TIMEOUT_S)
-        if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT_S:
+        if not is_timeout(timeout):
             hint = "seconds, or None for no limit"
             raise errors.HostMisuse(f"{timeout!r} is no timeout", hint=hint, plugin=plugin, method=method)
         return supervisor, timeout

@@ -62,7 +62,7 @@ class Stream:
 
     async def __anext__(self) -> Any:
         way = self._way
-        if way is None or not way.inflow.items:
+        if way is None or not way.inflow.items or way.is_late:
             way = await self._fetch()
             if way is None:
                 raise StopAsyncIteration
@@ -160,11 +160,18 @@ class Way:
         """An item that is not what the plugin says: there is nothing after it."""
         self.inflow = Inflow(self._driver)
 
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is over, which is that of its reader too."""
+        return self._deadline is not None and self._driver.now() >= self._deadline
+
     async def has_more(self) -> bool:
         """Whether there is an item, once that is clear. Raises what the stream ended with."""
         try:
             if self._unfit is not None:
                 raise self._unfit
+            if self.is_late and (self.inflow.items or not self.inflow.is_settled):
+                raise Expired
             while True:
                 if self._call is None:
                     await self._open()

@@ -470,7 +470,6 @@ async def test_items_and_a_reply_in_any_disorder_harm_nobody(tmp_path: Path) -> 
     answer = """
 items(1)
 send(method="$/stream", params={"id": 99, "seq": 0, "items": [1]})
-send(method="$/stream", params={"id": id, "seq": "x", "items": [1]})
 send(method="$/credit", params={"id": id, "n": 5})
 send(id=id, result=None)
 items(2, seq=1)
@@ -479,6 +478,56 @@ send(id=id, result=None)
     async with raw_host(tmp_path, answer) as host:
         assert [item async for item in host.stream("maker", "lines")] == [1]
         assert await host.call("maker", "lines2", a=1) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "batch", ['items(float("nan"))', 'send(method="$/stream", params={"id": id, "seq": "x", "items": [1]})']
+)
+async def test_items_that_cannot_be_read_are_an_error_and_not_the_end(tmp_path: Path, batch: str) -> None:
+    async with raw_host(tmp_path, f"items(1)\n{batch}\nsend(id=id, result=None)") as host:
+        received = []
+        with pytest.raises(RemoteError, match="cannot be read"):
+            async for item in host.stream("maker", "lines", timeout=None):
+                received.append(item)
+        assert received in ([], [1])
+
+
+@pytest.mark.parametrize(
+    ("result", "error"), [('b"NaN"', RemoteError), ('b"9" * 5000', ContractError)], ids=["NaN", "endless"]
+)
+async def test_a_result_that_cannot_be_read_ends_the_call_at_once(
+    tmp_path: Path, result: str, error: type[Exception]
+) -> None:
+    code = f"""
+handshake()
+body = b'{{"jsonrpc": "2.0", "id": %d, "result": %b}}' % (receive()["id"], {result})
+write(b"Content-Length: %d\\r\\n\\r\\n%b" % (len(body), body))
+receive()
+"""
+    async with make_host(tmp_path, write_raw_plugin(tmp_path, "odd", code)) as host:
+        with anyio.fail_after(5), pytest.raises(error, match="read"):
+            await host.call("odd", "echo", timeout=None)
+
+
+async def test_the_time_of_a_stream_is_its_readers_too(tmp_path: Path) -> None:
+    code = """
+        from typing import Iterator
+        @plugin.method(stream=True)
+        def many() -> Iterator[int]:
+            yield from range(1000)
+    """
+    async with make_host(tmp_path, write_plugin(tmp_path, "maker", code)) as host:
+        assert await anext(host.stream("maker", "many", timeout=5)) == 0
+        with pytest.raises(DeadlineExceeded):
+            await anext(host.stream("maker", "many", timeout=0))
+        received = []
+        with pytest.raises(DeadlineExceeded):
+            async for item in host.stream("maker", "many", timeout=0.5):
+                received.append(item)
+                await anyio.sleep(0.01)
+        assert len(received) <= 51
+        with pytest.raises(HostMisuse, match="no timeout"):
+            await host.call("maker", "many", timeout="5")  # type: ignore[arg-type]
 
 
 async def test_a_plugin_without_the_feature_is_not_asked_for_a_stream(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from host import ConfigError, Host, PluginUnavailable, RemoteError
 from host.config.load import Layers
+from host.observability.events import CallFailed
 from tests.support.plugins import (
     ECHO,
     QUICK,
@@ -275,6 +276,37 @@ async def test_a_secret_stays_where_an_operator_has_it_and_out_of_sight(tmp_path
         assert "operator" in refused["problems"][0]
         assert "s3cret" not in (tmp_path / "overrides.toml").read_text()
         assert "s3cret" not in repr([events.seen, host.configuration(), host.why("greeter")])
+
+
+async def test_a_secret_in_an_error_is_masked_wherever_that_is_told(tmp_path: Path) -> None:
+    code = """
+        import msgspec
+        from typing import Annotated
+        from plugin_sdk import PluginError
+
+        class Settings(msgspec.Struct):
+            token: Annotated[str, msgspec.Meta(extra_json_schema={"secret": True})] = "none"
+
+        plugin.settings(Settings)
+
+        @plugin.method
+        def blurt(ctx: Context) -> None:
+            raise PluginError(7, f"denied: {ctx.settings.token}", {"used": [ctx.settings.token]})
+    """
+    token = tmp_path / "token"
+    token.write_text("s3cret-token")
+    token.chmod(0o600)
+    plugin = write_plugin(tmp_path, "loud", code)
+    host = make_host(tmp_path, plugin)
+    events = Events(host)
+    async with host:
+        await host.configure({"plugins.loud.settings.token": {"file": str(token)}})
+        with pytest.raises(RemoteError) as raised:
+            await host.call("loud", "blurt")
+        assert raised.value.message == "denied: •••"
+        assert raised.value.data == {"used": ["•••"]}
+        await events.until(lambda event: isinstance(event, CallFailed))
+        assert "s3cret" not in repr([events.seen, host.why("loud")])
 
 
 async def test_what_a_higher_layer_says_is_not_a_plugins_to_change(tmp_path: Path) -> None:
