@@ -200,3 +200,20 @@ class Sulky:
 def test_what_json_cannot_carry_raises_one_kind_of_error(value: Any) -> None:
     with pytest.raises(NotSerializable):
         envelope.encode_result(1, value)
+
+
+@pytest.mark.parametrize(
+    ("body", "about"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 7, "result": NaN}', 7),
+        (b'{"result": [' + b"1," * 5000 + b'NaN], "id" : 7}', 7),
+        (b'{"jsonrpc": "2.0", "method": "$/stream", "params": {"id": 7, "seq": 0, "items": [NaN]}}', 7),
+        (b'{"jsonrpc": "2.0", "method": "$\\/stream", "params": {"id": 7, "seq": 0, "items": [NaN]}}', 7),
+        (b'{"jsonrpc": "2.0", "method": "plugin/call", "id": 7, "params": NaN}', None),
+        (b'{"jsonrpc": "2.0", "id": "7", "result": NaN}', None),
+        (b"7", None),
+        (b"", None),
+    ],
+)
+def test_a_body_that_cannot_be_read_tells_perhaps_whose_call_it_was(body: bytes, about: int | None) -> None:
+    assert envelope.about(body) == about
