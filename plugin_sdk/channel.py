@@ -163,9 +163,9 @@ class Channel:
         return data
 
     def _write(self, data: bytes) -> None:
+        """Writes what `_begin` has given, and what others have left here meanwhile."""
         if len(data) >= LARGE_BYTES and not self._is_used_to_large:
             self._get_used_to_large()
-        """Writes what `_begin` has given, and what others have left here meanwhile."""
         outbox = self.session.outbox
         while data:
             try:

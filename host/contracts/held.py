@@ -65,9 +65,7 @@ class Held:
             if len(raw) > check.largest:
                 return
             value = msgspec.json.decode(raw)
-            if not isinstance(value, dict) or check.fits(
-                value
-            ):  # an array is by position: the plugin's to say
+            if not isinstance(value, dict) or check.fits(value):  # by position it is the plugin's to say
                 return
         except Exception:  # whatever the code of a value raises: told when it is sent, as ever
             return

@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_S = 30.0
 LONGEST_TIMEOUT_S = 1e7
+_NUMBERS = (int, float)  # a union would be made anew for each call
 
 
 def is_timeout(timeout: Any) -> bool:
     """Whether it is a number of seconds that can be waited for, or None."""
-    return timeout is None or (isinstance(timeout, int | float) and 0 <= timeout <= LONGEST_TIMEOUT_S)
+    return timeout is None or (isinstance(timeout, _NUMBERS) and 0 <= timeout <= LONGEST_TIMEOUT_S)
 
 
 class Router:

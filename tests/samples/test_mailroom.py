@@ -128,7 +128,9 @@ def test_one_that_watches_takes_what_comes_until_it_is_interrupted(tmp_path: Pat
     try:
         for number in range(3):
             (inbox / f"{number}.md").write_text(f"# {number}")
-            eventually(lambda: not audit(inbox, out).lost)
+            # Said when it is in the journal too, which is a moment after it has been delivered.
+            eventually(lambda: (tmp_path / "said").read_text().count("delivered ") == number + 1)  # noqa: B023
+            assert not audit(inbox, out).lost
         watching.send_signal(2)
         assert watching.wait(15) == 0
     finally:
