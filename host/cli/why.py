@@ -17,6 +17,7 @@ from host.control.client import Client
 SHOWN_CAUSES = 3
 SHOWN_CHANGES = 8
 SHOWN_STDERR = 8
+SHOWN_DIFFERENCES = 40
 SHOWN_STACK = 20
 
 
@@ -51,7 +52,7 @@ def explained(told: dict[str, Any]) -> str:
         lines += ["", "how it ended, the newest first"]
         groups = [list(group) for _, group in groupby(told["causes"], key=_sameness)]
         for number, group in enumerate(groups[:SHOWN_CAUSES]):
-            lines += _causes(group, with_stderr=number == 0)
+            lines += _causes(told["name"], group, with_stderr=number == 0)
         if len(groups) > SHOWN_CAUSES:
             lines.append(f"  and more before: outboard why {told['name']} --json")
     if told["history"]:
@@ -67,7 +68,7 @@ def _sameness(cause: dict[str, Any]) -> tuple[str, str]:
     return cause["kind"], cause["text"]
 
 
-def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
+def _causes(name: str, same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
     """Ends of one kind, one after the other: the newest in full, the others counted."""
     cause = same[0]
     up = "" if cause["up_s"] is None else f" after {span(cause['up_s'])}"
@@ -88,8 +89,13 @@ def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
         lines += [f"      {paint(line, 'bright_black')}" for line in cause["stack"][:SHOWN_STACK]]
         if len(cause["stack"]) > SHOWN_STACK:
             lines.append("      and more: --json has all of it")
+    elif with_stderr and cause["kind"] == "contract":
+        lines.append("    what does not fit:")
+        lines += [f"      {paint(line, 'bright_black')}" for line in cause["stderr"][:SHOWN_DIFFERENCES]]
+        if (left := len(cause["stderr"]) - SHOWN_DIFFERENCES) > 0:
+            lines.append(f"      and {left} more: outboard why {name} --json")
     elif with_stderr and cause["stderr"]:
-        lines.append("    what does not fit:" if cause["kind"] == "contract" else "    its last words:")
+        lines.append("    its last words:")
         lines += [f"      {paint(line, 'bright_black')}" for line in cause["stderr"][-SHOWN_STDERR:]]
     return lines
 
