@@ -226,7 +226,7 @@ def _list(prefix: str, after: str, limit: int) -> Question:
 
 
 def _question(what: str, params: Any, result: Any) -> Question:
-    return Question("host", f"store.{what}", f"store/{what}", params, None, result)
+    return Question("host", f"store.{what}", f"store/{what}", params, result=result)
 
 
 def _value(entry: StoreEntry, default: Any, type_: Any) -> Any:
