@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 EVERY_S = 10.0
@@ -20,24 +21,28 @@ _Kind = tuple[str, str, str]
 
 
 class ToldOff:
-    """`now` is a monotonic clock. Never raises."""
+    """`now` is a monotonic clock. From any thread. Never raises."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._kinds: dict[_Kind, _Count] = {}
+        self._changing = Lock()
 
     def note(self, who: str, code: Any, error: Exception) -> None:
         """`code`, who is a `who`, has raised; in its `except` block."""
         kind = (f"{who} {_name(code)}", type(error).__name__, _place(error))
-        if kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
-            kind = ("others", "in many ways", "")
-        count = self._kinds.get(kind)
+        with self._changing:
+            if kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
+                kind = ("others", "in many ways", "")
+            count = self._kinds.get(kind)
+            if count is None:
+                self._kinds[kind] = _Count(self._now())
+            else:
+                count.unsaid += 1
         if count is None:
-            self._kinds[kind] = _Count(self._now())
             _print(f"outboard: {kind[0]} raised\n{_whole(error)}")
-            return
-        count.unsaid += 1
-        self.look()
+        else:
+            self.look()
 
     def look(self) -> None:
         """Says what is due. Costs next to nothing while nobody has raised."""
@@ -49,13 +54,17 @@ class ToldOff:
         self._say(float("inf"))
 
     def _say(self, before: float) -> None:
-        for (who, how, place), count in self._kinds.items():
-            if count.unsaid and count.said_at <= before:
-                now = self._now()
-                times = "once" if count.unsaid == 1 else f"{count.unsaid:,} times"
-                span = f"in {max(0.0, now - count.said_at):.0f} s"
-                _print(f"outboard: {who} raised {how}{place} {times} more {span}\n")
-                count.unsaid, count.said_at = 0, now
+        due = []
+        with self._changing:
+            for (who, how, place), count in self._kinds.items():
+                if count.unsaid and count.said_at <= before:
+                    now = self._now()
+                    times = "once" if count.unsaid == 1 else f"{count.unsaid:,} times"
+                    span = f"in {max(0.0, now - count.said_at):.0f} s"
+                    due.append(f"outboard: {who} raised {how}{place} {times} more {span}\n")
+                    count.unsaid, count.said_at = 0, now
+        if due:
+            _print("".join(due))
 
 
 class _Count:

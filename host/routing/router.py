@@ -222,7 +222,7 @@ class Router:
             text = "the plugin has not announced the feature `up`"
             raise failures.no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
         rest, items = parted(params, supervisor.offer.uploads[method])
-        return rest, Upload(self.driver, items)
+        return rest, Upload(self.driver, items, self._bus.told_off)
 
     def meta_for(
         self,

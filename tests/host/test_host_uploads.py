@@ -140,6 +140,25 @@ class Source:
         return self.numbers() if kind == "sync" else self.later()
 
 
+class Sore(Source):
+    """They raise where they are closed."""
+
+    def numbers(self, n: int = 1 << 60) -> Iterator[int]:
+        try:
+            yield from range(n)
+        finally:
+            self.closed += 1
+            raise ArithmeticError("sore")
+
+    async def later(self, n: int = 1 << 60) -> AsyncIterator[int]:
+        try:
+            for i in range(n):
+                yield i
+        finally:
+            self.closed += 1
+            raise ArithmeticError("sore")
+
+
 KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
@@ -178,6 +197,19 @@ async def test_a_handler_that_returns_early_ends_the_upload(tmp_path: Path, meth
         assert source.closed == 1
         assert source.made <= 5 + 2 * 1024
         assert await host.call("sink", "total", numbers=[1, 2]) == 3
+
+
+@KINDS
+async def test_a_generator_that_raises_as_it_is_closed_changes_nothing_about_the_answer(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with host_of(tmp_path) as host:
+        source = Sore()
+        assert await host.call("sink", "total", numbers=source.of(kind), most=10) == 10
+        with pytest.raises(RemoteError, match="not after 0"):
+            await host.call("sink", "fail", numbers=source.of(kind))
+        assert source.closed == 2
+    assert capsys.readouterr().err.count("ArithmeticError: sore") == 1  # the second is counted
 
 
 @KINDS
@@ -338,6 +370,7 @@ def test_a_blocking_host_advances_iterators_in_the_thread_that_calls(tmp_path: P
         generator = (i for i in range(1 << 40))
         assert host.call("sink", "total", numbers=generator, most=10) == 10
         assert next(generator, "closed") == "closed"
+        assert host.call("sink", "total", numbers=Sore().numbers(), most=10) == 10
         with pytest.raises(ZeroDivisionError):
             host.call("sink", "total", numbers=(1 // i for i in (1, 0)))
         with pytest.raises(KeyboardInterrupt):  # as Ctrl-C in the middle of it
