@@ -47,10 +47,27 @@ def named(
     if isinstance(problem, Refused):
         return _refused(problem, supervisor, method, where, now)
     hint = f"outboard status {supervisor.name} says what becomes of it"
-    if not (method in supervisor.offer.idempotent or belongs_to_protocol(method)):
-        hint += "; a method that may be called twice can be declared idempotent, and is then called again"
+    if again := _about_another_try(supervisor, method):
+        hint += f"; {again}"
     data = {"incident": getattr(problem, "incident", ""), "cause": str(problem)}
     return errors.PluginCrashed(str(problem), hint=hint, data=data, **where)
+
+
+def _about_another_try(supervisor: Supervisor, method: str) -> str:
+    """What a caller may make of it that a crash has cut off a call, or a stream, of the method."""
+    offer = supervisor.offer
+    if method in offer.uploads:
+        return "a call that takes items is never made again by the host: its items are used up"
+    if method in offer.streams:
+        if method in offer.idempotent:
+            return "it is begun anew as long as none of its items has been taken"
+        return (
+            "a stream that may be asked for twice can be declared idempotent, and is then begun anew "
+            "as long as none of its items has been taken"
+        )
+    if method in offer.idempotent or belongs_to_protocol(method):
+        return ""
+    return "a method that may be called twice can be declared idempotent, and is then called again"
 
 
 def _refused(

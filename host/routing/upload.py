@@ -41,11 +41,11 @@ def parted(params: Any, name: str) -> tuple[dict[str, Any], Any]:
     if not isinstance(params, dict):
         raise _unfit("$", f"`{name}` takes items: give the params by name, in a dict")
     if name not in params:
-        raise _unfit(f"$.{name}", "it is missing: anything that can be iterated over")
+        raise _unfit(f"$.{name}", "required, and missing: a list, a generator, or whatever else has items")
     items = params[name]
     is_many = hasattr(items, "__iter__") or hasattr(items, "__aiter__")
     if not is_many or isinstance(items, str | bytes | bytearray | Mapping):
-        raise _unfit(f"$.{name}", f"it takes items, and a {type(items).__name__} has none")
+        raise _unfit(f"$.{name}", f"expected items, from a list or a generator, got `{type(items).__name__}`")
     return {key: value for key, value in params.items() if key != name}, items
 
 

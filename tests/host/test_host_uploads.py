@@ -250,8 +250,10 @@ async def test_a_failure_and_a_deadline_and_a_crash_close_the_iterator(tmp_path:
             await host.call("sink", "take", items=source.of(kind), count=1, timeout=0.3)
         assert source.closed == 1
         source = Source()
-        with pytest.raises(PluginCrashed):
+        with pytest.raises(PluginCrashed) as crash:
             await host.call("sink", "crash", numbers=source.of(kind))
+        assert "idempotent" not in (crash.value.hint or "")
+        assert "never made again" in (crash.value.hint or "")
         assert source.closed == 1
 
 
@@ -280,9 +282,10 @@ async def test_what_the_iterator_raises_comes_out_and_the_plugin_goes_on(
     ("params", "text"),
     [
         ({"numbers": [1, 2, "x"]}, r"\$\.numbers\[2\]: expected `int`, got `str`"),
-        ({"numbers": 5}, r"\$\.numbers: it takes items, and a int has none"),
-        ({"numbers": "123"}, r"\$\.numbers: it takes items, and a str has none"),
-        ({}, r"\$\.numbers: it is missing"),
+        ({"numbers": 5}, r"\$\.numbers: expected items, from a list or a generator, got `int`"),
+        ({"numbers": "123"}, r"\$\.numbers: expected items, from a list or a generator, got `str`"),
+        ({"numbers": {"1": 2}}, r"\$\.numbers: expected items, from a list or a generator, got `dict`"),
+        ({}, r"\$\.numbers: required, and missing"),
         ({"numbers": [], "most": "x"}, r"\$\.most: expected `int`"),
         ({"numbers": [], "other": 1}, r"other"),
     ],
