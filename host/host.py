@@ -177,7 +177,7 @@ class Host:
         Cancel-safe: the plugin is told.
 
         Raises:
-            PluginNotFound, PluginUnavailable, PluginCrashed, DeadlineExceeded, RemoteError,
+            PluginNotFound, ManifestError, PluginUnavailable, PluginCrashed, DeadlineExceeded, RemoteError,
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """

@@ -83,7 +83,10 @@ class Sources:
         if said is not None:
             policy = msgspec.structs.replace(policy, enabled=said)
         if wrong := policy_problems(policy):
-            return [FileProblem(candidate.file, None, "restart", text, None) for text in wrong]
+            return [
+                FileProblem(candidate.file, None, "restart", text, None, plugin=candidate.name)
+                for text in wrong
+            ]
         return Wanted(candidate=candidate, policy=policy)
 
     def _unknown_names(self, told: Configuration, known: Mapping[str, object]) -> list[FileProblem]:
