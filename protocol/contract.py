@@ -11,7 +11,6 @@ import re
 import types
 import typing
 from collections.abc import Callable
-from heapq import nlargest
 from itertools import islice, pairwise
 from typing import Any
 
@@ -154,8 +153,8 @@ def nearest(word: str, known: typing.Iterable[str]) -> str | None:
     few = list(lowered)
     if len(few) > MOST_WORDS:
         pairs = set(pairwise(word))
-        few = nlargest(MOST_WORDS, few, key=lambda each: len(pairs.intersection(pairwise(each))))
-    found = get_close_matches(word, few, n=1, cutoff=0.6)
+        few.sort(key=lambda each: -len(pairs.intersection(pairwise(each))))
+    found = get_close_matches(word, few[:MOST_WORDS], n=1, cutoff=0.6)
     return lowered[found[0]] if found else None
 
 

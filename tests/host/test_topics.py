@@ -360,6 +360,8 @@ async def test_the_app_is_refused_what_a_plugin_is_refused(tmp_path: Path) -> No
         assert {problem["path"] for problem in caught.value.data} == {"$.to", "$.size"}
         with pytest.raises(NotSerializable):
             await host.publish("mail.received", object())
+        with pytest.raises(NotSerializable, match=r"\$\.size: nan is no number that JSON has"):
+            await host.publish("mail.received", {"to": "x", "size": float("nan"), "more": None})
         with pytest.raises(PayloadTooLarge):
             await host.publish("mail.received", Mail("x" * 300_000))
     with pytest.raises(HostMisuse):
