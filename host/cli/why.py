@@ -11,7 +11,18 @@ import click
 import msgspec
 
 from host.cli.choices import plugin_argument
-from host.cli.output import COLOURS, harmless, json_option, paint, print_json, print_next, socket_option, span
+from host.cli.output import (
+    COLOURS,
+    harmless,
+    json_option,
+    paint,
+    print_json,
+    print_next,
+    socket_option,
+    span,
+    terminal_width,
+    wrapped,
+)
 from host.control.client import Client
 
 SHOWN_CAUSES = 3
@@ -41,9 +52,15 @@ def explained(told: dict[str, Any]) -> str:
     """The whole answer. `told` is `Why` as JSON decodes it."""
     state = paint(told["state"], COLOURS.get(told["state"]))
     since = f"since {_time(told['since'])}"
-    lines = [f"{told['name']} is {state} {since}" + (f": {told['reason']}" if told["reason"] else "")]
+    at = "in " if told["state"] == "backoff" else ""
+    reason = f": {told['reason']}" if told["reason"] else ""
+    width = terminal_width()
+    head = wrapped(f"{told['name']} is {at}{told['state']} {since}{reason}", width)
+    lines = [head.replace(f" {told['state']} ", f" {state} ", 1)]
     if told["fix"]:
-        lines.append(f"  {paint('fix', 'cyan')}: {told['fix']}")
+        lines.append(
+            wrapped(f"  fix: {told['fix']}", width, indent="    ").replace("fix", paint("fix", "cyan"), 1)
+        )
     if told["next_start_in_s"] is not None:
         lines.append(f"  next try by itself: in {span(told['next_start_in_s'])}")
     elif told["expected"] and told["state"] in ("failed", "stopped"):

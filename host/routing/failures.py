@@ -104,17 +104,18 @@ def unavailable(supervisor: Supervisor, method: str, now: float) -> errors.Plugi
     if life.state in SERVING:  # the link is gone, and the supervisor is about to say so
         reason = "its process has just ended"
     kind = errors.PluginUnavailable
-    hint = f"outboard status {supervisor.name} says more"
+    hint = f"outboard why {supervisor.name} says why, and when it is tried again"
     if life.state is State.QUARANTINED:
         kind = errors.PluginQuarantined
-        hint = f"outboard logs {supervisor.name} shows why; outboard start {supervisor.name} tries again"
+        hint = f"outboard why {supervisor.name} shows why; outboard start {supervisor.name} tries again"
     elif supervisor.is_unfit:
         kind = errors.PluginUnfit
         hint = f"outboard why {supervisor.name} shows every difference"
     elif life.state in (State.STOPPED, State.FAILED):
         hint = f"outboard start {supervisor.name}"
     return kind(
-        f"it is {life.state}" + (f": {reason}" if reason else ""),
+        f"it is {'in ' if life.state is State.BACKOFF else ''}{life.state}"
+        + (f": {reason}" if reason else ""),
         state=life.state,
         reason=reason,
         retry_after=retry_after,
