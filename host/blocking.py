@@ -268,7 +268,7 @@ class BlockingHost:
         given = named if params is None else params
         lender = None
         if type(given) is dict and any(isinstance(value, Iterator) for value in given.values()):
-            lender = Lender()
+            lender = Lender(self._host._bus.told_off)
             given = lender.lend(given)
         work = partial(
             self._host.call, plugin, method, timeout=timeout, params=given, on_progress=on_progress

@@ -113,7 +113,7 @@ class Engine:
             memory_file=given.state_file,
             known=given.known,
         )
-        self.router = Router(tree.plugins, self.driver, bus)
+        self.router = Router(tree.plugins, self.driver, bus, tree.roster.absent)
         self.hooks = Hooks(points, tree.plugins, self.router, self.driver, bus)
         own_settings = OwnSettings(tree.plugins, tree.reloading, self.driver.now)
         self.stores = Stores(os.path.join(given.data_root, STORES), self._tell_of_store)

@@ -61,11 +61,17 @@ class ManifestError(OutboardError):
     code = "OB101"
     exit_code = 6
 
-    def __init__(self, problems: Sequence[Any], *, plugin: str | None = None) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Any],
+        *,
+        plugin: str | None = None,
+        intro: str | None = None,
+        hint: str = "fix the manifest and add it again",
+    ) -> None:
         lines = [str(problem) for problem in problems]
-        super().__init__(
-            "\n".join(lines), plugin=plugin, data=lines, hint="fix the manifest and add it again"
-        )
+        text = "\n".join(lines if intro is None else [intro, *lines])
+        super().__init__(text, plugin=plugin, data=lines, hint=hint)
 
 
 class PluginNotFound(OutboardError):

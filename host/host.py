@@ -110,7 +110,7 @@ class Host:
             extension_points=tuple(extension_points),
             services=dict(services or {}),
             topics=by_name(topics),
-            listeners=Listeners(),
+            listeners=Listeners(self._bus.told_off),
         )
         self._engine: Engine | None = None
         self._router: Router | None = None
@@ -148,7 +148,10 @@ class Host:
             await engine.tree.leave()
         finally:  # also when it was cut short: what it has killed is to be reaped
             self._engine = None
-            await engine.wait_over()
+            try:
+                await engine.wait_over()
+            finally:
+                self._bus.told_off.end()
         if engine.failure is not None:
             raise engine.failure
 
@@ -174,7 +177,7 @@ class Host:
         Cancel-safe: the plugin is told.
 
         Raises:
-            PluginNotFound, PluginUnavailable, PluginCrashed, DeadlineExceeded, RemoteError,
+            PluginNotFound, ManifestError, PluginUnavailable, PluginCrashed, DeadlineExceeded, RemoteError,
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """

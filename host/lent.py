@@ -11,13 +11,16 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from host.observability.told_off import ToldOff
+
 _END = object()
 
 
 class Lender:
     """Of one call. `serve` is for the thread, all else for the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, told_off: ToldOff) -> None:
+        self._told_off = told_off
         self._wanted: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lent: list[Lent] = []
 
@@ -40,16 +43,22 @@ class Lender:
         self._wanted.put(None)
 
     def close(self) -> None:
-        """Of the generators that have been begun: they end where they wait. In their thread."""
+        """Of the generators that have been begun: they end where they wait. In their thread.
+
+        What one raises then changes nothing about the call's answer.
+        """
         for lent in self._lent:
-            lent.close()
+            try:
+                lent.close()
+            except Exception as error:
+                self._told_off.note("what a call was given to iterate over,", lent.iterator, error)
 
 
 class Lent:
     """An async iterator over an iterator of another thread."""
 
     def __init__(self, iterator: Iterator[Any], want: Callable[[Callable[[], None]], None]) -> None:
-        self._iterator = iterator
+        self.iterator = iterator
         self._want = want
         self._has_begun = False
 
@@ -72,7 +81,7 @@ class Lent:
         self._has_begun = True
         settle: Callable[[], None]
         try:
-            settle = partial(_settle, come, next(self._iterator, _END))
+            settle = partial(_settle, come, next(self.iterator, _END))
         except Exception as problem:
             settle = partial(_fail, come, problem)
         try:
@@ -81,8 +90,8 @@ class Lent:
             pass
 
     def close(self) -> None:
-        if self._has_begun and isinstance(self._iterator, Generator):
-            self._iterator.close()
+        if self._has_begun and isinstance(self.iterator, Generator):
+            self.iterator.close()
 
 
 def _settle(come: asyncio.Future[Any], item: Any) -> None:

@@ -52,7 +52,12 @@ async def pour(call: StreamCall, items: AsyncGenerator[Any, None]) -> None:
                 is_leaving = True
                 loop.call_soon(leave)
     finally:
-        await items.aclose()
+        try:
+            await items.aclose()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exception:  # author code: how the stream ends is clear already
+            call.note_close(exception)
 
 
 class AsyncItems(Arrived):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from queue import Empty, SimpleQueue
 from threading import Lock
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LATE_S = 0.1
 """The host ends a call when its time is over; so much later a plugin does it by itself."""
+LONGEST_S = 1e7
+"""More than anybody waits: what a host is told for no limit."""
 UPDATE = "config/update"
 Settled = Reply | Expired | Lost
 News = Settled | Streamed | Resumed | Uploaded
@@ -36,18 +39,28 @@ _OVER = RpcError(ErrorCode.REQUEST_CANCELLED, "the call that it was made for is 
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked of whom. `timeout_s` None leaves it to the method, or to what time is left."""
+    """What is asked of whom. `timeout_s` is `...` for the method's own, else 30 s; None for no limit.
+
+    Either way there is no more time than the call that it is made for has left. Raises ValueError.
+    """
 
     plugin: str
     """`host` for a service of the app's."""
     method: str
     wire_name: str
     params: Any
-    timeout_s: float | None
+    timeout_s: float | EllipsisType | None = ...
     result: Any = Any
     """Its type; None for no result worth a word."""
     credit: int | None = None
     """Items that may come at once, where the answer is a stream."""
+
+    def __post_init__(self) -> None:
+        timeout_s = self.timeout_s
+        if timeout_s is ... or timeout_s is None:
+            return
+        if not isinstance(timeout_s, int | float) or not 0 <= timeout_s <= LONGEST_S:
+            raise ValueError(f"timeout={timeout_s!r}: give seconds, or None for no limit")
 
 
 class Waiting:
@@ -118,7 +131,8 @@ def gone_by(call: Call) -> Expired:
 
 def deadline_of(context: Context, question: Question) -> float | None:
     """When to give up, should the host not have said by then that the time is over."""
-    own = None if question.timeout_s is None else time.monotonic() + question.timeout_s
+    timeout_s = question.timeout_s
+    own = None if timeout_s is None or timeout_s is ... else time.monotonic() + timeout_s
     first = min((at for at in (own, context.deadline) if at is not None), default=None)
     return None if first is None else first + LATE_S
 
@@ -130,8 +144,9 @@ def send(desk: Desk, context: Context, question: Question, token: Any) -> Call:
         meta.parent = context.request_id
     if "trace" in desk.features:
         meta.traceparent, meta.tracestate = context.traceparent, context.tracestate
-    if "deadline" in desk.features and question.timeout_s is not None:
-        meta.timeout_ms = max(1, int(question.timeout_s * 1000))
+    timeout_s = question.timeout_s
+    if timeout_s is not ... and "deadline" in desk.features:
+        meta.timeout_ms = max(1, int((LONGEST_S if timeout_s is None else timeout_s) * 1000))
     if question.credit is not None:
         if "stream" not in desk.features:
             text = "this host knows no streams"

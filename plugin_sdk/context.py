@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -95,15 +96,15 @@ class Context:
         method: str,
         /,
         *,
-        timeout: float | None = None,
+        timeout: float | EllipsisType | None = ...,
         params: Any = None,
         **named: Any,
     ) -> Any:
         """The result of another plugin's method, as JSON decodes it. In an `AsyncContext`, to be awaited.
 
         The manifest has to name the plugin: `[permissions] plugins = [...]`. `timeout` is in seconds; not
-        given, it is the method's own, else 30 s; never more than what is left of this call's own time.
-        Raises a `CallFailed`, whose subclasses say what went wrong.
+        given, it is the method's own, else 30 s; None is no limit of its own. There is never more time than
+        what is left of this call's own. Raises a `CallFailed`, whose subclasses say what went wrong.
         """
         given = named if params is None else params
         asked = {"plugin": plugin, "method": method, "params": given}
@@ -117,7 +118,7 @@ class Context:
         Raises a `CallFailed`: `ContractError`, `UnknownTopic`, `PermissionDenied`.
         """
         asked = {"topic": topic, "value": value}
-        return self._ask(Question("host", "event.publish", "event/publish", asked, None, None))
+        return self._ask(Question("host", "event.publish", "event/publish", asked, result=None))
 
     def stream(
         self,
@@ -125,7 +126,7 @@ class Context:
         method: str,
         /,
         *,
-        timeout: float | None = None,
+        timeout: float | EllipsisType | None = ...,
         params: Any = None,
         **named: Any,
     ) -> Any:
@@ -161,7 +162,7 @@ class Context:
             unset=[name for name, value in wanted.items() if value is msgspec.UNSET],
             config_revision=seen_revision,
         )
-        return self._ask_for_settings(Question("host", "update_settings", calls.UPDATE, asked, None))
+        return self._ask_for_settings(Question("host", "update_settings", calls.UPDATE, asked))
 
     def _ask_for_settings(self, question: Question) -> Any:
         self._ask(question)
@@ -251,7 +252,12 @@ class Services:
     def __getattr__(self, part: str) -> Services:
         return Services(self._context, f"{self._name}.{part}" if self._name else part)
 
-    def __call__(self, *, timeout: float | None = None, params: Any = None, **named: Any) -> Any:
-        """What the service returns; to be awaited in an `async def` handler. Raises a `CallFailed`."""
+    def __call__(
+        self, *, timeout: float | EllipsisType | None = ..., params: Any = None, **named: Any
+    ) -> Any:
+        """What the service returns; to be awaited in an `async def` handler. Raises a `CallFailed`.
+
+        `timeout` is in seconds; not given, 30 s; None is no limit but that of the call it is made for.
+        """
         given = named if params is None else params
         return self._context._ask(Question("host", self._name, f"host/{self._name}", given, timeout))

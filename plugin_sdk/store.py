@@ -14,7 +14,8 @@ import msgspec
 from msgspec import UNSET
 
 from plugin_sdk.calls import Question
-from plugin_sdk.errors import StoreConflict
+from plugin_sdk.errors import ContractError, StoreConflict
+from protocol.errors import ErrorCode
 from protocol.store import (
     MAX_LIST,
     StoreDeleteParams,
@@ -24,6 +25,7 @@ from protocol.store import (
     StoreListParams,
     StoreListResult,
     StoreSetResult,
+    key_fault,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ T = TypeVar("T")
 class Store:
     """For sync handlers: each call blocks until it is done.
 
-    All of them raise a `CallFailed`: `StoreFull`, `StoreUnavailable`, or a `RemoteError` for a key or a value
-    that cannot be one. A key has 1 to 512 characters, a value at most 1 MiB as JSON.
+    All of them raise a `CallFailed`: `StoreFull`, `StoreUnavailable`, `ContractError` for what cannot be a
+    key, or a `RemoteError` for a value that cannot be one. A key has 1 to 512 characters, a value at most
+    1 MiB as JSON.
     """
 
     __slots__ = ("_context",)
@@ -152,10 +155,12 @@ class _Changes:
 
     def set(self, key: str, value: Any) -> None:
         """Puts `value` at `key`, once the transaction is committed."""
+        _check("set", key)
         self._changed[key] = value
 
     def delete(self, key: str) -> None:
         """Removes what is at `key`, once the transaction is committed."""
+        _check("delete", key)
         self._changed[key] = UNSET
 
     def _own(self, key: str, default: Any, type_: Any) -> Any:
@@ -205,19 +210,35 @@ class AsyncTransaction(_Changes):
 # -- what is asked of the host ---------------------------------------------------------------------
 
 
+def _check(what: str, *keys: Any) -> None:
+    """Raises ContractError for what cannot be a key: a number would come back as text."""
+    for key in keys:
+        if (fault := key_fault(key)) is not None:
+            raise ContractError(
+                fault,
+                plugin="host",
+                method=f"store.{what}",
+                code=int(ErrorCode.INVALID_PARAMS),
+                data=[{"path": "$.key", "reason": fault}],
+            )
+
+
 def _get(key: str) -> Question:
+    _check("get", key)
     return _question("get", StoreGetParams(key=key), StoreEntry)
 
 
 def _set(
     values: dict[str, Any], delete: list[str] | None = None, if_revision: dict[str, int] | None = None
 ) -> Question:
+    _check("set", *values)
     # A dict: values are the author's own, and are encoded with the message.
     params = {"values": values, "delete": delete or [], "if_revision": if_revision or {}}
     return _question("set", params, StoreSetResult)
 
 
 def _delete(key: str) -> Question:
+    _check("delete", key)
     return _question("delete", StoreDeleteParams(key=key), StoreDeleteResult)
 
 
@@ -226,7 +247,7 @@ def _list(prefix: str, after: str, limit: int) -> Question:
 
 
 def _question(what: str, params: Any, result: Any) -> Question:
-    return Question("host", f"store.{what}", f"store/{what}", params, None, result)
+    return Question("host", f"store.{what}", f"store/{what}", params, result=result)
 
 
 def _value(entry: StoreEntry, default: Any, type_: Any) -> Any:

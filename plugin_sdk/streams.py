@@ -81,7 +81,16 @@ class StreamCall(Call):
             waiting.end()
             close = getattr(iterator, "close", None)
             if close is not None:
-                close()
+                try:
+                    close()
+                except BaseException as exception:  # author code: how the stream ends is clear already
+                    self.note_close(exception)
+
+    def note_close(self, exception: BaseException) -> None:
+        """The author's generator has raised where it was closed: logged, and no answer."""
+        self.desk.note_exception(
+            f"{self.handler.info.name}: its generator raised as it was closed", exception
+        )
 
     def _leave_soon(self) -> None:
         """At once, for who yields now and then; a moment later, together, for who yields all the time."""

@@ -11,13 +11,14 @@ import re
 import types
 import typing
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import msgspec
 
 LONGEST_WORD = 50
 MOST_WORDS = 200
+MOST_SIFTED = 5000
 DecodeHook = Callable[[type, Any], Any]
 
 _PLACE = re.compile(r" - at `\$([^`]*)`$")
@@ -136,17 +137,24 @@ def _problems_of_fields(
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str | None:
-    """The known word that `word` was probably meant to be; of long ones and of very many none is sought.
+    """The known word that `word` was probably meant to be; of long ones none is sought.
 
     Both may be anybody's. As bounded here it takes 20 ms at the worst, and with 300 keys of 90 it took 150.
+    Of more than can be compared in that time, those are that have the most pairs of letters in common with
+    it: 7 ms for 5,000 of them.
     """
     if len(word) > LONGEST_WORD:
         return None
     from difflib import get_close_matches  # only needed to explain a mistake
 
-    few = islice((each for each in known if len(each) <= LONGEST_WORD), MOST_WORDS)
-    lowered = {candidate.lower(): candidate for candidate in few}
-    found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    word = word.lower()
+    short = islice((each for each in known if len(each) <= LONGEST_WORD), MOST_SIFTED)
+    lowered = {candidate.lower(): candidate for candidate in short}
+    few = list(lowered)
+    if len(few) > MOST_WORDS:
+        pairs = set(pairwise(word))
+        few.sort(key=lambda each: -len(pairs.intersection(pairwise(each))))
+    found = get_close_matches(word, few[:MOST_WORDS], n=1, cutoff=0.6)
     return lowered[found[0]] if found else None
 
 

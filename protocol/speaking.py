@@ -81,6 +81,8 @@ class Speaking:
         id = self.outgoing.next_id()
         value, packed = self.writing.form(params)
         data = self.writing.framed(envelope.encode_request, id, method, value, meta, packed=packed)
+        if not packed:
+            self.writing.check_whole(value, data)
         call = self.outgoing.register(id, method, params, deadline, token)
         if meta is not None and meta.credit is not None:
             call.stream = Receiving(meta.credit)
@@ -117,6 +119,8 @@ class Speaking:
         try:
             value, packed = self.writing.form(result)
             data = self.writing.framed(envelope.encode_result, id, value, packed=packed)
+            if not packed:
+                self.writing.check_whole(value, data)
         except Refused as refused:
             code = (
                 ErrorCode.PAYLOAD_TOO_LARGE

@@ -6,7 +6,7 @@ has that of the change that wrote it. `store/set` is a transaction: all of it ha
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -23,6 +23,19 @@ MAX_LIST = 1000
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
 Revision = Annotated[int, msgspec.Meta(ge=0)]
+
+
+def key_fault(key: Any) -> str | None:
+    """Why it cannot be a key, in words; None if it can."""
+    if not isinstance(key, str):
+        return f"a key is a text of 1 to {MAX_KEY} characters, and not of the type `{type(key).__name__}`"
+    if not 0 < len(key) <= MAX_KEY:
+        return f"a key has 1 to {MAX_KEY} characters, and this one has {len(key):,}"
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return f"a key is text that UTF-8 can carry, and {key[:40]!r} is none"
+    return None
 
 
 class StoreGetParams(msgspec.Struct, kw_only=True):

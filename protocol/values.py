@@ -6,6 +6,8 @@ those. A small integer that comes as MessagePack is made JSON at once, so that o
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -59,6 +61,41 @@ def told_apart(raw: Raw) -> Raw:
 def as_json(raw: Raw) -> Raw:
     """The same in JSON, with bytes as base64. Raises what encoding raises."""
     return Raw(msgspec.json.encode(msgspec.msgpack.decode(raw))) if is_packed(raw) else raw
+
+
+_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+"""In MessagePack, a float whose exponent is all ones; or a text, or bytes, that look alike."""
+
+
+def lost_in_json(value: Any, encoded: bytes) -> str | None:
+    """Where a value holds a NaN or an infinity, of which msgspec makes null in JSON; None if it does not.
+
+    `encoded` is JSON with the value in it. One without a null, as nearly all are, costs 0.06 us and 1 ns a
+    byte; one with a null is encoded once more, and only what then looks like such a number is walked.
+    """
+    if encoded.find(b"null") < 0 or value is None:
+        return None
+    try:
+        if _NOT_FINITE.search(msgspec.msgpack.encode(value)) is None:
+            return None
+    except Exception:  # more than MessagePack can carry
+        pass
+    try:
+        return not_finite(msgspec.to_builtins(value), "$")
+    except Exception:  # a value's own code, or Raw, which holds no float
+        return not_finite(value, "$")
+
+
+def not_finite(value: Any, path: str) -> str | None:
+    """The first NaN or infinity in what is made of dicts and lists, in words; `path` leads to `value`."""
+    if isinstance(value, float):
+        return None if value - value == 0.0 else f"{path}: {value!r} is no number that JSON has"
+    inside: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        inside = ((f"{path}.{key}", each) for key, each in value.items())
+    elif isinstance(value, list | tuple):
+        inside = ((f"{path}[{index}]", each) for index, each in enumerate(value))
+    return next((found for place, each in inside if (found := not_finite(each, place))), None)
 
 
 def holds_bytes(value: Any, depth: int = _DEEP) -> bool:

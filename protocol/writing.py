@@ -60,10 +60,17 @@ class Writing:
         """A value as an item of a stream, which leaves in a frame with others."""
         value, packed = self.form(value)
         item = self._encoded(envelope.encode_item, value, packed=packed)
+        if not packed:
+            self.check_whole(value, item)
         limit = max(self.peer_limits.max_frame, _LEAST_FRAME) - ENVELOPE_BYTES
         if len(item) > limit:
             raise Refused(Refusal.TOO_LARGE, f"{len(item)} bytes, and the peer takes at most {limit}")
         return Raw(item)
+
+    def check_whole(self, value: Any, encoded: bytes) -> None:
+        """Raises `Refused` if something of `value` is lost in `encoded`, which is JSON."""
+        if lost := values.lost_in_json(value, encoded):
+            raise Refused(Refusal.NOT_SERIALIZABLE, lost)
 
     def _encoded(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
         try:

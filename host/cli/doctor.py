@@ -22,6 +22,8 @@ from host.errors import ConfigError, DaemonError, OutboardError
 from host.observability.logs import escaped
 
 MARGIN = " " * 21
+MOST = 200
+"""Plugins that are asked about."""
 _LOOKS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -39,6 +41,8 @@ def doctor(config: str | None, plugins: tuple[str, ...], as_json: bool, socket: 
     check, seen = _daemon(socket)
     found.append(check)
     found += _plugins(config, plugins, seen)
+    if seen is not None:
+        found += _settings(socket, [plugin["name"] for plugin in seen["plugins"][:MOST]])
     failed = [check for check in found if check.verdict == "fail"]
     if as_json:
         print_json({"ok": not failed, "checks": found})
@@ -125,6 +129,22 @@ def _plugins(config: str | None, folders: Sequence[str], seen: dict[str, Any] | 
     names = ", ".join(candidate.name for candidate in candidates)
     yield Check(name="plugins", verdict="ok", seen=f"{len(candidates)} found{': ' + names if names else ''}")
     yield from _programs([(each.name, each.manifest.run.command) for each in candidates])
+
+
+def _settings(socket: str, names: Sequence[str]) -> Iterator[Check]:
+    """Schemas that nothing can be held against: no mistake in such settings is found before their plugin."""
+    from host.config.schemas import why_not_held
+
+    try:
+        with Client(socket) as client:
+            for name in names:
+                schema = msgspec.json.decode(client.ask("contract", {"name": name}))["settings"]
+                if schema is not None and (why := why_not_held(schema)):
+                    seen = f"{name}: the schema of its settings is not held: {why}"
+                    do = f"mend the schema; until then {name} alone looks at its settings"
+                    yield Check(name="settings", verdict="warn", seen=seen, do=do)
+    except OutboardError as error:
+        yield Check(name="settings", verdict="warn", seen=str(error), do="try again")
 
 
 def _programs(commands: Sequence[tuple[str, Any]]) -> Iterator[Check]:

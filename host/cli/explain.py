@@ -19,6 +19,9 @@ from protocol.contract import nearest
 WIDEST = 100
 """Columns of a page on a terminal: longer lines are hard to read."""
 
+MOST = 12
+"""Codes, in a hint."""
+
 
 class Page(NamedTuple):
     code: str
@@ -51,9 +54,16 @@ def find(asked: str, known: Mapping[str, Page]) -> Page:
         if word and word in (page.code.lower(), page.name.lower()):
             return page
     if re.fullmatch(r"ob\d+", word):
-        number = int(f"{word[2:5]:0<3}")
-        alike = sorted(known, key=lambda code: (-_in_common(code.lower(), word), abs(int(code[2:]) - number)))
-        hint = f"the nearest: {', '.join(alike[:3])}; outboard explain lists all"
+        begun = [code for code in known if code.lower().startswith(word)]
+        if begun:
+            more = f" and {len(begun) - MOST} more" if len(begun) > MOST else ""
+            hint = f"these begin so: {', '.join(begun[:MOST])}{more}; outboard explain lists all"
+        else:
+            number = int(f"{word[2:5]:0<3}")
+            alike = sorted(
+                known, key=lambda code: (-_in_common(code.lower(), word), abs(int(code[2:]) - number))
+            )
+            hint = f"the nearest: {', '.join(alike[:3])}; outboard explain lists all"
     else:
         near = nearest(asked, [*known, *(page.name for page in known.values() if page.name)])
         hint = f"did you mean `{near}`?" if near else "outboard explain lists all"

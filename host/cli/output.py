@@ -103,10 +103,29 @@ def print_error(error: OutboardError, *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": False, "error": error.as_dict()})
         return
-    label = paint("error", "red", err=True)
-    click.echo(f"{label}[{error.code}]: {escaped(str(error))}", err=True)
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    text = wrapped(f"error[{error.code}]: {escaped(str(error))}", width)
+    click.echo(text.replace("error", paint("error", "red", err=True), 1), err=True)
     if error.hint:
-        click.echo(f"  {paint('hint', 'cyan', err=True)}: {escaped(error.hint)}", err=True)
+        text = wrapped(f"  hint: {escaped(error.hint)}", width, indent="    ")
+        click.echo(text.replace("hint", paint("hint", "cyan", err=True), 1), err=True)
+
+
+def wrapped(text: str, width: int | None, *, indent: str = "  ") -> str:
+    """Its lines, cut between words where they are longer than a terminal is wide; a pipe has no width."""
+    if width is None:
+        return text
+
+    def fitting(line: str) -> str:
+        if len(line) <= width:
+            return line
+        import textwrap
+
+        return textwrap.fill(
+            line, max(20, width), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+
+    return "\n".join(map(fitting, text.split("\n")))
 
 
 def print_next(text: str) -> None:

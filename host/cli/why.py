@@ -11,12 +11,24 @@ import click
 import msgspec
 
 from host.cli.choices import plugin_argument
-from host.cli.output import COLOURS, harmless, json_option, paint, print_json, print_next, socket_option, span
+from host.cli.output import (
+    COLOURS,
+    harmless,
+    json_option,
+    paint,
+    print_json,
+    print_next,
+    socket_option,
+    span,
+    terminal_width,
+    wrapped,
+)
 from host.control.client import Client
 
 SHOWN_CAUSES = 3
 SHOWN_CHANGES = 8
 SHOWN_STDERR = 8
+SHOWN_DIFFERENCES = 40
 SHOWN_STACK = 20
 
 
@@ -40,9 +52,15 @@ def explained(told: dict[str, Any]) -> str:
     """The whole answer. `told` is `Why` as JSON decodes it."""
     state = paint(told["state"], COLOURS.get(told["state"]))
     since = f"since {_time(told['since'])}"
-    lines = [f"{told['name']} is {state} {since}" + (f": {told['reason']}" if told["reason"] else "")]
+    at = "in " if told["state"] == "backoff" else ""
+    reason = f": {told['reason']}" if told["reason"] else ""
+    width = terminal_width()
+    head = wrapped(f"{told['name']} is {at}{told['state']} {since}{reason}", width)
+    lines = [head.replace(f" {told['state']} ", f" {state} ", 1)]
     if told["fix"]:
-        lines.append(f"  {paint('fix', 'cyan')}: {told['fix']}")
+        lines.append(
+            wrapped(f"  fix: {told['fix']}", width, indent="    ").replace("fix", paint("fix", "cyan"), 1)
+        )
     if told["next_start_in_s"] is not None:
         lines.append(f"  next try by itself: in {span(told['next_start_in_s'])}")
     elif told["expected"] and told["state"] in ("failed", "stopped"):
@@ -51,7 +69,7 @@ def explained(told: dict[str, Any]) -> str:
         lines += ["", "how it ended, the newest first"]
         groups = [list(group) for _, group in groupby(told["causes"], key=_sameness)]
         for number, group in enumerate(groups[:SHOWN_CAUSES]):
-            lines += _causes(group, with_stderr=number == 0)
+            lines += _causes(told["name"], group, with_stderr=number == 0)
         if len(groups) > SHOWN_CAUSES:
             lines.append(f"  and more before: outboard why {told['name']} --json")
     if told["history"]:
@@ -67,7 +85,7 @@ def _sameness(cause: dict[str, Any]) -> tuple[str, str]:
     return cause["kind"], cause["text"]
 
 
-def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
+def _causes(name: str, same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
     """Ends of one kind, one after the other: the newest in full, the others counted."""
     cause = same[0]
     up = "" if cause["up_s"] is None else f" after {span(cause['up_s'])}"
@@ -88,8 +106,13 @@ def _causes(same: list[dict[str, Any]], *, with_stderr: bool) -> list[str]:
         lines += [f"      {paint(line, 'bright_black')}" for line in cause["stack"][:SHOWN_STACK]]
         if len(cause["stack"]) > SHOWN_STACK:
             lines.append("      and more: --json has all of it")
+    elif with_stderr and cause["kind"] == "contract":
+        lines.append("    what does not fit:")
+        lines += [f"      {paint(line, 'bright_black')}" for line in cause["stderr"][:SHOWN_DIFFERENCES]]
+        if (left := len(cause["stderr"]) - SHOWN_DIFFERENCES) > 0:
+            lines.append(f"      and {left} more: outboard why {name} --json")
     elif with_stderr and cause["stderr"]:
-        lines.append("    what does not fit:" if cause["kind"] == "contract" else "    its last words:")
+        lines.append("    its last words:")
         lines += [f"      {paint(line, 'bright_black')}" for line in cause["stderr"][-SHOWN_STDERR:]]
     return lines
 

@@ -31,6 +31,8 @@ class FileProblem(msgspec.Struct, frozen=True):
     """One thing to do, or the key that was probably meant."""
     seen: Any = None
     """The value that stands there. Not part of the text: it may be a secret."""
+    plugin: str | None = None
+    """The plugin that is not here because of it, as far as the name can be told. Not part of the text."""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

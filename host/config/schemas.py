@@ -18,11 +18,20 @@ from host.contracts.explain import NOWHERE
 from protocol.contract import Problem, nearest
 from protocol.secrets import MASK, secret_paths
 
-__all__ = ["settings_problems"]
+__all__ = ["settings_problems", "why_not_held"]
 
 MAX_PROBLEMS = 50
 MAX_HINTS = 10
 LONGEST_QUOTE = 60
+
+
+def why_not_held(schema: Any) -> str | None:
+    """Why no settings can be held against it, so that the plugin alone looks at them; None if they can."""
+    try:
+        checker(schema, mask=MASK)
+    except NotHeld as problem:
+        return str(problem)
+    return None
 
 
 def settings_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Problem]:

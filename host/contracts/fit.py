@@ -7,6 +7,7 @@ does. A keyword that is not known here, and that both do not have alike, is no b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,10 +18,11 @@ from host.contracts.type_text import quote, type_text
 from host.contracts.weigh import NotHeld, definition, weight
 from protocol.contract import nearest
 
-__all__ = ["Difference", "differences"]
+__all__ = ["MAX_DIFFERENCES", "Difference", "differences"]
 
 MAX_STEPS = 5000
 MAX_DIFFERENCES = 50
+"""Of each kind: with so many breaks nothing else is looked for."""
 MAX_DEPTH = 60
 MAX_LITERALS = 200
 COMPILING = 20
@@ -51,12 +53,15 @@ class _TooMuch(Exception):
 def differences(sends: Any, takes: Any) -> list[Difference]:
     """What keeps values of `sends` from being values of `takes`; [] if nothing does. Never raises."""
     found: list[Difference] = []
+    counts: Counter[Kind] = Counter()
     try:
         weight(sends)
         weight(takes)
         for difference in _Comparison(sends, takes).walk(sends, takes, "$", 0):
-            found.append(difference)
-            if len(found) >= MAX_DIFFERENCES:
+            counts[difference.kind] += 1
+            if counts[difference.kind] <= MAX_DIFFERENCES:  # of each kind: guesses must not hide a break
+                found.append(difference)
+            if counts["breaks"] == MAX_DIFFERENCES:
                 break
     except (_TooMuch, RecursionError):
         found.append(Difference("$", "unclear", "more than can be compared", "more than can be compared"))

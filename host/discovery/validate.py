@@ -21,7 +21,7 @@ from host.config.read import Document, parse_toml, read_text
 from host.discovery.dependencies import requirement_fault
 from host.discovery.python_versions import admits
 from host.discovery.script import OUTBOARD, ScriptBlock, script_blocks
-from protocol.manifest import Manifest
+from protocol.manifest import Manifest, is_plugin_name
 
 __all__ = ["MANIFEST", "SUPPORTED_PROTOCOLS", "Candidate", "load_manifest"]
 
@@ -53,14 +53,20 @@ def load_manifest(path: Path) -> Candidate | list[FileProblem]:
     return _load_folder(path.parent if path.name == MANIFEST and not os.path.isdir(path) else path)
 
 
+def _of_plugin(problems: list[FileProblem], said: Any, called: str) -> list[FileProblem]:
+    """Told whose they are: of the name in the manifest, or else of what its folder or file is called."""
+    name = said if isinstance(said, str) and is_plugin_name(said) else called
+    return [msgspec.structs.replace(_with_hint(problem), plugin=name) for problem in by_line(problems)]
+
+
 def _load_folder(folder: Path) -> Candidate | list[FileProblem]:
     file = folder / MANIFEST
     source = read_text(file)
     if isinstance(source, FileProblem):
-        return [source]
+        return _of_plugin([source], None, folder.name)
     document = parse_toml(file, source)
     if isinstance(document, FileProblem):
-        return [document]
+        return _of_plugin([document], None, folder.name)
     problems = [
         *document.problems(Manifest),
         *_problems_anywhere(document, ("plugin",), ("run",)),
@@ -68,25 +74,25 @@ def _load_folder(folder: Path) -> Candidate | list[FileProblem]:
         *_problems_of_command(document),
     ]
     if problems:
-        return by_line([_with_hint(problem) for problem in problems])
+        return _of_plugin(problems, document.at(("plugin", "name")), folder.name)
     return _candidate(file, document.read_as(Manifest), single_file=False)
 
 
 def _load_script(path: Path) -> Candidate | list[FileProblem]:
     source = read_text(path)
     if isinstance(source, FileProblem):
-        return [source]
+        return _of_plugin([source], None, path.stem)
     blocks = script_blocks(source)
     if len(blocks) != 1:
-        return [_block_problem(path, len(blocks))]
+        return _of_plugin([_block_problem(path, len(blocks))], None, path.stem)
     document = parse_toml(path, blocks[0])
     if isinstance(document, FileProblem):
-        return [document]
+        return _of_plugin([document], None, path.stem)
     problems = [*document.problems(ScriptBlock), *_problems_anywhere(document, OUTBOARD, ())]
     if path.stem in _OURS:
         problems.append(_shadow_problem(document, (), path.name))
     if problems:
-        return by_line([_with_hint(problem) for problem in problems])
+        return _of_plugin(problems, document.at((*OUTBOARD, "name")), path.stem)
     return _candidate(path, document.read_as(ScriptBlock).manifest(path.name), single_file=True)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable
 from threading import Lock
 
 from host.observability.events import HostEvent
+from host.observability.told_off import ToldOff
 
 Subscriber = Callable[[HostEvent], None]
 
@@ -21,6 +20,8 @@ class Bus:
     def __init__(self) -> None:
         self._changing = Lock()
         self._subscribers: tuple[Subscriber, ...] = ()
+        self.told_off = ToldOff()
+        """What the app's own code raises, here and where it is told of topics."""
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Returns the function that ends the subscription."""
@@ -38,6 +39,6 @@ class Bus:
             # Somebody else's code, in the middle of ours: it must not be able to stop a supervisor.
             try:
                 subscriber(event)
-            except Exception:
-                print("outboard: an event subscriber raised", file=sys.stderr)
-                traceback.print_exc()
+            except Exception as error:
+                self.told_off.note("the event subscriber", subscriber, error)
+        self.told_off.look()

@@ -55,7 +55,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     in_flight: list[str] = []
     """Methods that were being worked on when it ended, the longest running first."""
     stderr: list[str] = []
-    """The last lines it wrote."""
+    """The last lines it wrote; of kind `contract`, what does not fit, line by line."""
     stack: list[str] = []
     """Of one that hung: where, thread by thread, as it printed it when it was told to end."""
     at: float = msgspec.field(default_factory=time.time)

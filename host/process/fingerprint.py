@@ -41,7 +41,10 @@ def fingerprint(method: str, params: Any) -> Fingerprint:
 
 def forget_params(call: Call) -> None:
     """Nobody waits for `call` any more, but the plugin may yet die of it: 16 bytes of it are kept."""
-    call.params = fingerprint(call.method, call.params) if call.sent else None
+    if not call.sent:
+        call.params = None
+    else:
+        call.params = _indistinct(call) if call.up is not None else fingerprint(call.method, call.params)
 
 
 def worked_on(calls: Iterable[Call]) -> list[Fingerprint]:
@@ -53,13 +56,20 @@ def worked_on(calls: Iterable[Call]) -> list[Fingerprint]:
             continue
         if isinstance(call.params, Fingerprint):
             mark = call.params
+        elif call.up is not None:
+            mark = _indistinct(call)
         elif left > 0:
             mark, size = _of(call.method, call.params)
             left -= size
         else:
-            mark = Fingerprint(call.method[:MAX_NAME], b"")
+            mark = _indistinct(call)
         found[mark] = None
     return list(found)
+
+
+def _indistinct(call: Call) -> Fingerprint:
+    """Of one that takes items, say: what killed may have been among those, and they are gone."""
+    return Fingerprint(call.method[:MAX_NAME], b"")
 
 
 def _of(method: str, params: Any) -> tuple[Fingerprint, int]:

@@ -264,10 +264,14 @@ class Dispatch:
         """The params as they are sent: encoded once, however many are asked."""
         if self._raw is None:
             try:
-                self._raw = Raw(msgspec.json.encode(self._params))
+                data = msgspec.json.encode(self._params)
+                wrong = values.lost_in_json(self._params, data)
             except Exception as error:  # whatever the code of a value raises while it is encoded
+                wrong = str(error)
+            if wrong is not None:
                 hint = "send what JSON can carry: numbers, strings, lists, dicts, structs, dates"
-                raise errors.NotSerializable(f"the params cannot be sent: {error}", hint=hint) from None
+                raise errors.NotSerializable(f"the params cannot be sent: {wrong}", hint=hint) from None
+            self._raw = Raw(data)
         return self._raw
 
     def _seen(self) -> Any:

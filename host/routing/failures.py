@@ -19,6 +19,13 @@ from protocol.errors import ErrorCode, Refusal, Refused, RpcError
 from protocol.methods import belongs_to_protocol
 from protocol.secrets import masked, masked_value
 
+LISTED = 20
+LONGEST_NAME = 100
+"""Of methods, in a hint."""
+
+
+_WRONG_PARAMS = (Refusal.NOT_SERIALIZABLE, Refusal.TOO_LARGE)
+
 
 def named(
     problem: Exception, supervisor: Supervisor, method: str, timeout: float | None, now: float
@@ -31,7 +38,7 @@ def named(
     }
     if isinstance(problem, RpcError):
         problem = _without_secrets(problem, supervisor)
-        return _remote(problem, where, [method.name for method in supervisor.offer.provides.methods])
+        return _remote(problem, where, _methods(supervisor))
     if isinstance(problem, ResultUnfit):
         return _result_unfit(problem, where)
     if isinstance(problem, Expired):
@@ -40,10 +47,27 @@ def named(
     if isinstance(problem, Refused):
         return _refused(problem, supervisor, method, where, now)
     hint = f"outboard status {supervisor.name} says what becomes of it"
-    if not (method in supervisor.offer.idempotent or belongs_to_protocol(method)):
-        hint += "; a method that may be called twice can be declared idempotent, and is then called again"
+    if again := _about_another_try(supervisor, method):
+        hint += f"; {again}"
     data = {"incident": getattr(problem, "incident", ""), "cause": str(problem)}
     return errors.PluginCrashed(str(problem), hint=hint, data=data, **where)
+
+
+def _about_another_try(supervisor: Supervisor, method: str) -> str:
+    """What a caller may make of it that a crash has cut off a call, or a stream, of the method."""
+    offer = supervisor.offer
+    if method in offer.uploads:
+        return "a call that takes items is never made again by the host: its items are used up"
+    if method in offer.streams:
+        if method in offer.idempotent:
+            return "it is begun anew as long as none of its items has been taken"
+        return (
+            "a stream that may be asked for twice can be declared idempotent, and is then begun anew "
+            "as long as none of its items has been taken"
+        )
+    if method in offer.idempotent or belongs_to_protocol(method):
+        return ""
+    return "a method that may be called twice can be declared idempotent, and is then called again"
 
 
 def _refused(
@@ -51,6 +75,9 @@ def _refused(
 ) -> errors.OutboardError:
     if problem.reason in (Refusal.TOO_MANY_IN_FLIGHT, Refusal.OUTBOX_FULL):
         return errors.PluginBusy(str(problem), hint="try again a little later", **where)
+    known = _methods(supervisor)
+    if problem.reason in _WRONG_PARAMS and known and not (method in known or belongs_to_protocol(method)):
+        return _method_unknown(f"no method `{method}`", known, where)  # whatever it is given
     if problem.reason is Refusal.TOO_LARGE:
         return errors.PayloadTooLarge(str(problem), hint="send it in parts", **where)
     if problem.reason is Refusal.NOT_SERIALIZABLE:
@@ -77,17 +104,18 @@ def unavailable(supervisor: Supervisor, method: str, now: float) -> errors.Plugi
     if life.state in SERVING:  # the link is gone, and the supervisor is about to say so
         reason = "its process has just ended"
     kind = errors.PluginUnavailable
-    hint = f"outboard status {supervisor.name} says more"
+    hint = f"outboard why {supervisor.name} says why, and when it is tried again"
     if life.state is State.QUARANTINED:
         kind = errors.PluginQuarantined
-        hint = f"outboard logs {supervisor.name} shows why; outboard start {supervisor.name} tries again"
+        hint = f"outboard why {supervisor.name} shows why; outboard start {supervisor.name} tries again"
     elif supervisor.is_unfit:
         kind = errors.PluginUnfit
         hint = f"outboard why {supervisor.name} shows every difference"
     elif life.state in (State.STOPPED, State.FAILED):
         hint = f"outboard start {supervisor.name}"
     return kind(
-        f"it is {life.state}" + (f": {reason}" if reason else ""),
+        f"it is {'in ' if life.state is State.BACKOFF else ''}{life.state}"
+        + (f": {reason}" if reason else ""),
         state=life.state,
         reason=reason,
         retry_after=retry_after,
@@ -158,11 +186,7 @@ def _remote(problem: RpcError, where: dict[str, Any], provided: Sequence[str]) -
     }
     match problem.code:
         case ErrorCode.METHOD_NOT_FOUND:
-            hint = f"it has: {', '.join(map(one_line, provided[:20]))}" if provided else "see outboard status"
-            close = nearest(where["method"], [name for name in provided[:200] if len(name) <= 100])
-            if close and close not in problem.message:  # our SDK has said so itself
-                hint = f"did you mean `{one_line(close)}`? {hint}"
-            return errors.MethodNotFound(problem.message, hint=hint, **remote)
+            return _method_unknown(problem.message, provided, where, problem.data)
         case ErrorCode.INVALID_PARAMS:
             return errors.ContractError(problem.message, hint="fix the params", **remote)
         case ErrorCode.OVERLOADED:
@@ -190,6 +214,31 @@ def _remote(problem: RpcError, where: dict[str, Any], provided: Sequence[str]) -
     if kind is not errors.RemoteError:
         hint = "a call that a plugin made did not pass; the message says what to do"
     return kind(problem.message, hint=hint, **remote)
+
+
+def _method_unknown(
+    message: str, provided: Sequence[str], where: dict[str, Any], data: Any = None
+) -> errors.MethodNotFound:
+    hint = "see outboard status"
+    if provided:
+        more = len(provided) - LISTED
+        hint = f"it has: {', '.join(one_line(name)[:LONGEST_NAME] for name in provided[:LISTED])}"
+        hint += f", and {more} more: outboard status {where['plugin']}" if more > 0 else ""
+    close = nearest(where["method"], provided)
+    if close and close not in message:  # our SDK has said so itself
+        hint = f"did you mean `{one_line(close)}`? {hint}"
+    return errors.MethodNotFound(
+        message,
+        hint=hint,
+        remote_code=ErrorCode.METHOD_NOT_FOUND,
+        remote_name=ErrorCode.METHOD_NOT_FOUND.name,
+        data=data,
+        **where,
+    )
+
+
+def _methods(supervisor: Supervisor) -> list[str]:
+    return [method.name for method in supervisor.offer.provides.methods]
 
 
 _ESCAPED: dict[int, type[errors.RemoteError]] = {

@@ -149,7 +149,8 @@ def _misfit(point: Point, supervisor: Supervisor, info: HookInfo) -> str | None:
     if supervisor.life.state in SERVING or not point.is_declared:
         return None  # looked at when it was loaded
     lines = unfit(point, info)
-    return f"its hook does not fit: {lines[0]}" if lines else None
+    more = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"its hook does not fit: {lines[0]}{more}" if lines else None
 
 
 def _absence(supervisor: Supervisor) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import msgspec
 
 from host.errors import HostMisuse
+from host.observability.told_off import ToldOff
 from protocol.methods import is_own_name
 
 
@@ -29,7 +29,8 @@ Subscriber = Callable[[Published], None]
 class Listeners:
     """Called on the loop, one after another. May be asked for from any thread, at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, told_off: ToldOff) -> None:
+        self._told_off = told_off
         self._changing = Lock()
         self._by_topic: dict[str, tuple[Subscriber, ...]] = {}
 
@@ -51,5 +52,6 @@ class Listeners:
         for subscriber in self._by_topic.get(published.topic, ()):
             try:
                 subscriber(published)
-            except Exception:  # somebody else's code, in the middle of ours
-                traceback.print_exc()
+            except Exception as error:  # somebody else's code, in the middle of ours
+                who = f"the subscriber to {published.topic}"
+                self._told_off.note(who, subscriber, error)

@@ -43,7 +43,7 @@ def wire_error(error: Exception) -> RpcError:
     if isinstance(error, errors.PluginBusy):
         after_ms = round(error.retry_after * 1000)
         return RpcError(ErrorCode.OVERLOADED, error.message, {"retry_after_ms": after_ms})
-    if isinstance(error, errors.PluginUnavailable | errors.PluginNotFound):
+    if isinstance(error, errors.PluginUnavailable | errors.PluginNotFound | errors.ManifestError):
         about: dict[str, Any] = {"host_error": error.code}
         if isinstance(error, errors.PluginUnavailable):
             about |= {"state": error.state, "reason": error.reason}

@@ -12,7 +12,7 @@ from typing import Any
 
 from host.contracts.bounds import Difference
 from host.contracts.document import PointContract
-from host.contracts.fit import differences
+from host.contracts.fit import MAX_DIFFERENCES, differences
 from host.routing.extension_points import Point, answer_type, is_version
 from protocol.contract import schema_of
 from protocol.lifecycle import HookInfo
@@ -91,6 +91,8 @@ def _of_an_object(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _breaking(what: str, found: list[Difference]) -> Iterator[str]:
-    for each in found:
-        if each.kind == "breaks":
-            yield f"{what} {each}"
+    breaks = [each for each in found if each.kind == "breaks"]
+    for each in breaks:
+        yield f"{what} {each}"
+    if len(breaks) >= MAX_DIFFERENCES:
+        yield f"{what}: no more than {MAX_DIFFERENCES} differences are looked for"

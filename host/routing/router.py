@@ -6,7 +6,7 @@ says; and only here it is counted.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,16 @@ def is_timeout(timeout: Any) -> bool:
 class Router:
     """Calls plugins. `plugins` is the host's own table, read and never changed here."""
 
-    def __init__(self, plugins: Mapping[str, Supervisor], driver: Driver, bus: Bus) -> None:
+    def __init__(
+        self,
+        plugins: Mapping[str, Supervisor],
+        driver: Driver,
+        bus: Bus,
+        absent: Callable[[str], errors.OutboardError],
+    ) -> None:
+        """`absent` is the error for a plugin that is not there."""
         self._plugins = plugins
+        self._absent = absent
         self.driver = driver
         self._now = driver.now
         self._bus = bus
@@ -107,7 +115,7 @@ class Router:
     ) -> tuple[Supervisor, float | None]:
         supervisor = self._plugins.get(plugin)
         if supervisor is None:
-            raise errors.not_found(plugin, self._plugins)
+            raise self._absent(plugin)
         if belongs_to_protocol(method):
             raise failures.not_callable(plugin, method)
         if isinstance(timeout, EllipsisType):
@@ -222,7 +230,7 @@ class Router:
             text = "the plugin has not announced the feature `up`"
             raise failures.no_stream(supervisor.name, method, text, "see docs/reference/protocol.md")
         rest, items = parted(params, supervisor.offer.uploads[method])
-        return rest, Upload(self.driver, items)
+        return rest, Upload(self.driver, items, self._bus.told_off)
 
     def meta_for(
         self,

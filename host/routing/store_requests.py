@@ -6,15 +6,19 @@ to say, and may change while the plugin runs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from host.routing.on_the_wire import params_of
+from host.routing.on_the_wire import P, params_of
 from host.store.stores import Stores
 from host.supervision.supervisor import Supervisor
+from protocol import values
+from protocol.errors import ErrorCode, RpcError
 from protocol.store import (
+    MAX_CHANGES,
     StoreDeleteParams,
     StoreDeleteResult,
     StoreEntry,
@@ -23,10 +27,46 @@ from protocol.store import (
     StoreListResult,
     StoreSetParams,
     StoreSetResult,
+    key_fault,
 )
 
+MAX_TOLD = 20
+"""Faults of one request."""
 Answer = Callable[[str, msgspec.Raw], Awaitable[Any]]
 """Gets the plugin that asks, and the params."""
+
+
+def _asked(raw: msgspec.Raw, type_: type[P]) -> P:
+    """Raises RpcError, in words of ours for what cannot be a key."""
+    try:
+        return params_of(raw, type_)
+    except RpcError:
+        faults = list(_key_faults(raw))
+        if not faults:
+            raise
+        text = "; ".join(f"{problem['path']}: {problem['reason']}" for problem in faults[:MAX_TOLD])
+        raise RpcError(ErrorCode.INVALID_PARAMS, text, faults[:MAX_TOLD]) from None
+
+
+def _key_faults(raw: msgspec.Raw) -> Iterator[dict[str, str]]:
+    try:
+        said = values.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    if not isinstance(said, dict):
+        return
+    if "key" in said and (fault := key_fault(said["key"])):
+        yield {"path": "$.key", "reason": fault}
+    for name in ("values", "delete", "if_revision"):
+        keys = said.get(name)
+        if not isinstance(keys, dict | list):
+            continue
+        if len(keys) > MAX_CHANGES:
+            reason = f"a transaction has at most {MAX_CHANGES:,} of them, and this one has {len(keys):,}"
+            yield {"path": f"$.{name}", "reason": reason}
+        for key in islice(keys, MAX_CHANGES):
+            if fault := key_fault(key):
+                yield {"path": f"$.{name}", "reason": fault}
 
 
 class StoreRequests:
@@ -43,27 +83,27 @@ class StoreRequests:
         }
 
     async def _get(self, plugin: str, raw: msgspec.Raw) -> StoreEntry:
-        asked = params_of(raw, StoreGetParams)
+        asked = _asked(raw, StoreGetParams)
         return await self._stores.use(plugin, lambda store: store.get(asked.key))
 
     async def _set(self, plugin: str, raw: msgspec.Raw) -> StoreSetResult:
-        asked = params_of(raw, StoreSetParams)
-        values = {key: bytes(value) for key, value in asked.values.items()}
+        asked = _asked(raw, StoreSetParams)
+        changed = {key: bytes(value) for key, value in asked.values.items()}
         supervisor = self._plugins.get(plugin)
         limit_bytes = None if supervisor is None else supervisor.policy.store_bytes
         revision = await self._stores.use(
             plugin,
-            lambda store: store.write(values, asked.delete, asked.if_revision, limit_bytes=limit_bytes),
+            lambda store: store.write(changed, asked.delete, asked.if_revision, limit_bytes=limit_bytes),
         )
         return StoreSetResult(revision=revision)
 
     async def _delete(self, plugin: str, raw: msgspec.Raw) -> StoreDeleteResult:
-        asked = params_of(raw, StoreDeleteParams)
+        asked = _asked(raw, StoreDeleteParams)
         deleted = await self._stores.use(plugin, lambda store: store.delete(asked.key))
         return StoreDeleteResult(deleted=deleted)
 
     async def _list(self, plugin: str, raw: msgspec.Raw) -> StoreListResult:
-        asked = params_of(raw, StoreListParams)
+        asked = _asked(raw, StoreListParams)
         return await self._stores.use(
             plugin, lambda store: store.list(asked.prefix, asked.after, asked.limit)
         )

@@ -26,6 +26,7 @@ from host.routing.listeners import Listeners, Published
 from host.routing.mailbox import Event, Mailbox
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
+from protocol import values
 from protocol.contract import Problem, nearest, problems_of, schema_of
 from protocol.errors import ErrorCode, Refused
 from protocol.lifecycle import Provides
@@ -236,10 +237,15 @@ class Topics:
 def encoded(value: Any) -> msgspec.Raw:
     """A value of the app's, as JSON. Raises NotSerializable."""
     try:
-        return msgspec.Raw(msgspec.json.encode(value))
+        data = msgspec.json.encode(value)
+        wrong = values.lost_in_json(value, data)
     except Exception as error:  # whatever a value's own code raises is the value's fault
-        text = f"the value cannot be sent: {errors.text_of(error)}"
-        raise errors.NotSerializable(text, hint="use what JSON can carry") from None
+        wrong = errors.text_of(error)
+    if wrong is not None:
+        raise errors.NotSerializable(
+            f"the value cannot be sent: {wrong}", hint="use what JSON can carry"
+        ) from None
+    return msgspec.Raw(data)
 
 
 def _unfit(topic: str, problems: Sequence[Problem]) -> errors.ContractError:

@@ -1,8 +1,9 @@
 """Items that go with a call: taken from whoever makes it one by one, as far as the plugin uses them.
 
 Nothing is taken before the plugin asks for the first. When the call is over, however that comes about, the
-caller's generator is closed where it waits. What is wrong with an item, or raised by the caller's own code,
-ends the call, and the plugin is told.
+caller's generator is closed where it waits; what it raises then is on stderr, and changes nothing about the
+answer. What is wrong with an item, or raised by the caller's own code before there is an answer, ends the
+call, and the plugin is told.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import anyio
 import anyio.lowlevel
 from msgspec import Raw
 
+from host.observability.told_off import ToldOff
 from host.process.driver import Driver, Waiter
 from host.process.link import Link, OnProgress
 from host.routing.chain import Chain
@@ -39,11 +41,11 @@ def parted(params: Any, name: str) -> tuple[dict[str, Any], Any]:
     if not isinstance(params, dict):
         raise _unfit("$", f"`{name}` takes items: give the params by name, in a dict")
     if name not in params:
-        raise _unfit(f"$.{name}", "it is missing: anything that can be iterated over")
+        raise _unfit(f"$.{name}", "required, and missing: a list, a generator, or whatever else has items")
     items = params[name]
     is_many = hasattr(items, "__iter__") or hasattr(items, "__aiter__")
     if not is_many or isinstance(items, str | bytes | bytearray | Mapping):
-        raise _unfit(f"$.{name}", f"it takes items, and a {type(items).__name__} has none")
+        raise _unfit(f"$.{name}", f"expected items, from a list or a generator, got `{type(items).__name__}`")
     return {key: value for key, value in params.items() if key != name}, items
 
 
@@ -54,8 +56,9 @@ def _unfit(path: str, reason: str) -> RpcError:
 class Upload:
     """Of one call. `items` can be iterated over, or `async` iterated over."""
 
-    def __init__(self, driver: Driver, items: Any) -> None:
+    def __init__(self, driver: Driver, items: Any, told_off: ToldOff) -> None:
         self._driver = driver
+        self._told_off = told_off
         self._items = items
         self._count = 0
         self._answer: Waiter
@@ -106,10 +109,12 @@ class Upload:
             await self._wait_for_credit()
             await self._take_all()
         except RAISED as problem:  # the caller's code: whatever it raises is how the call ends
-            if self._answer.done():
-                self._problem = self._problem or problem
-            else:
+            if not self._answer.done():
                 self._answer.set_exception(problem)
+            elif isinstance(problem, Exception):
+                self._told_off.note("what a call was given to iterate over,", self._items, problem)
+            else:  # Ctrl-C
+                self._problem = problem
 
     async def _take_all(self) -> None:
         if hasattr(self._items, "__aiter__"):

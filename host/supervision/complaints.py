@@ -17,6 +17,15 @@ class Complaints:
         """Nothing else is affected by them."""
         self._bus = bus
 
+    @property
+    def plugins(self) -> list[str]:
+        """Names of plugins that are not here because of them, as far as those can be told."""
+        return [problem.plugin for problem in self.all if problem.plugin is not None]
+
+    def of_plugin(self, name: str) -> list[FileProblem]:
+        """What keeps the plugin of that name from being here."""
+        return [problem for problem in self.all if problem.plugin == name]
+
     def add(self, problems: Sequence[FileProblem]) -> None:
         self.all += problems
         for problem in problems:

@@ -17,6 +17,7 @@ from host import errors
 from host.config.shown import Configured
 from host.discovery.validate import Candidate
 from host.observability.bus import Bus
+from host.supervision.complaints import Complaints
 from host.supervision.generation import Generation
 from host.supervision.known import Known
 from host.supervision.memory import Memory, first_life
@@ -40,6 +41,7 @@ class Roster:
         memory: Memory,
         known: Known | None,
         on_cycle: Callable[[tuple[str, ...]], None],
+        complaints: Complaints,
     ) -> None:
         self.plugins: dict[str, Supervisor] = {}
         self.requirements = Requirements(self.plugins, on_cycle)
@@ -49,13 +51,26 @@ class Roster:
         self._bus = bus
         self._memory = memory
         self._known = known
+        self._complaints = complaints
 
     def named(self, name: str) -> Supervisor:
-        """The supervisor of that name. Raises PluginNotFound, with the name that was probably meant."""
+        """The supervisor of that name. Raises PluginNotFound, or ManifestError: see `absent`."""
         supervisor = self.plugins.get(name)
         if supervisor is None:
-            raise errors.not_found(name, self.plugins)
+            raise self.absent(name)
         return supervisor
+
+    def absent(self, name: str) -> errors.OutboardError:
+        """Why there is no plugin of that name: its manifest cannot be used, or nobody has heard of it."""
+        problems = self._complaints.of_plugin(name)
+        if problems:
+            return errors.ManifestError(
+                problems,
+                plugin=name,
+                intro="it is there, and its manifest cannot be used",
+                hint="fix the manifest, and then: outboard reload",
+            )
+        return errors.not_found(name, [*self.plugins, *self._complaints.plugins])
 
     @property
     def generations(self) -> list[Generation]:

@@ -19,6 +19,7 @@ from host.discovery.validate import Candidate, load_manifest
 from host.supervision.memory import Memory
 from host.supervision.overrides import OverridesFile
 from protocol.contract import nearest
+from protocol.values import not_finite
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +83,14 @@ class Sources:
         said = self._memory.of(candidate.name).enabled
         if said is not None:
             policy = msgspec.structs.replace(policy, enabled=said)
+        if lost := not_finite(policy.settings, f"plugins.{candidate.name}.settings"):
+            key, reason = lost.split(": ", 1)
+            return [FileProblem(candidate.file, None, key, reason, None, plugin=candidate.name)]
         if wrong := policy_problems(policy):
-            return [FileProblem(candidate.file, None, "restart", text, None) for text in wrong]
+            return [
+                FileProblem(candidate.file, None, "restart", text, None, plugin=candidate.name)
+                for text in wrong
+            ]
         return Wanted(candidate=candidate, policy=policy)
 
     def _unknown_names(self, told: Configuration, known: Mapping[str, object]) -> list[FileProblem]:

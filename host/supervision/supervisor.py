@@ -15,6 +15,7 @@ import anyio
 import anyio.abc
 
 from host.config.effective import PluginPolicy
+from host.config.schemas import why_not_held
 from host.config.words import changed_keys
 from host.contracts.held import Contract
 from host.discovery.validate import Candidate
@@ -346,6 +347,9 @@ class Supervisor:
         contract = self.offer.contract
         if provides.methods != self.offer.provides.methods:
             contract = Contract(provides.methods, self._tell_problem)
+        schema, before = provides.config_schema, self.offer.provides.config_schema
+        if schema is not None and schema != before and (why := why_not_held(schema)):
+            self._tell_problem(f"the schema of its settings is not held: {why}")
         self.offer = Offer(provides, contract)
         self.is_known = True
         self.stats.announce(self.offer.names)

@@ -213,7 +213,8 @@ def ended(life: Life, event: Ended, now: float, policy: PluginPolicy) -> Step:
         at = now + decided.delay_s
         changes = {"history": decided.history, "next_start_at": at}
         return _enter(life, State.BACKOFF, event.reason, now, **changes), [WakeAt(at)]
-    reason = f"{decided.count} restarts in {decided.span_s:.0f} s, the last after: {event.reason}"
+    restarts = "1 restart" if decided.count == 1 else f"{decided.count} restarts"
+    reason = f"{restarts} in {decided.span_s:.0f} s, the last after: {event.reason}"
     return _quarantine(life, reason, now, policy)
 
 

@@ -56,7 +56,7 @@ class SupervisorTree:
     ) -> None:
         self.complaints = Complaints(bus)
         self.memory = Memory(memory_file, lambda problem: self.complaints.add([problem]))
-        self.roster = Roster(around, bus, self.memory, known, self._note_cycle)
+        self.roster = Roster(around, bus, self.memory, known, self._note_cycle, self.complaints)
         self.plugins = self.roster.plugins
         self.app = app
         self.requirements = self.roster.requirements

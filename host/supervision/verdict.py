@@ -22,6 +22,7 @@ LONGEST_RETRY_S = 3600.0
 LAUNCH_AGAIN_S = 30.0
 """When a missing program, say, is looked for again."""
 KEPT_LINES = 40
+KEPT_DIFFERENCES = 200
 KEPT_STACK = 80
 KEPT_CALLS = 64
 MAX_LINE = 500
@@ -121,7 +122,6 @@ def event_of(
     reason = one_line(verdict.text)
     if verdict.retry_after_s is None:
         return NotNow(generation, reason, None)  # nothing has gone wrong, so there is no cause
-    lines = [*stderr, *(printable(line.encode(errors="replace")) for line in verdict.traceback)]
     cause = Cause(
         kind=verdict.kind,
         text=reason,
@@ -133,7 +133,7 @@ def event_of(
         killed_by_host=killed_by_host,
         up_s=up_s,
         in_flight=[one_line(method) for method in in_flight[:KEPT_CALLS]],
-        stderr=[line[:MAX_LINE] for line in lines[-KEPT_LINES:]],
+        stderr=_kept(verdict, stderr),
         stack=[line[:MAX_LINE] for line in stack[:KEPT_STACK]],
     )
     if verdict.becomes is NotNow:
@@ -141,3 +141,13 @@ def event_of(
     if verdict.becomes is Unfit:
         return Unfit(generation, reason, cause)
     return Ended(generation, reason, clean=verdict.is_clean, luck=random.random(), cause=cause)
+
+
+def _kept(verdict: Verdict, stderr: Sequence[str]) -> list[str]:
+    """Of what it wrote the last lines; of what does not fit the first, and nothing that it wrote between."""
+    told = [printable(line.encode(errors="replace"))[:MAX_LINE] for line in verdict.traceback]
+    if verdict.kind != "contract":
+        return [line[:MAX_LINE] for line in [*stderr, *told][-KEPT_LINES:]]
+    if len(told) > KEPT_DIFFERENCES:
+        return [*told[: KEPT_DIFFERENCES - 1], f"and {len(told) - KEPT_DIFFERENCES + 1} more"]
+    return told

@@ -149,7 +149,7 @@ def test_the_page_of_the_log_lists_every_event_with_its_keys() -> None:
 
 
 def test_the_operating_page_lists_every_state() -> None:
-    cells = first_cells("docs/operating.md", heading="States")
+    cells = first_cells("docs/restarts.md", heading="States")
     listed = {state for cell in cells for state in cell.split(", ")} - {"state"}
     assert listed == {state.value for state in State}
 

@@ -14,7 +14,7 @@ FILE = Path(__file__).parents[2] / "docs/reference/states.md"
 HEAD = """# States and what moves between them
 
 Written by `python -m tests.docs.write_states` from the table in `host/supervision/machine.py`.
-What the states mean for an operator is in [Operating](../operating.md#states).
+What the states mean for an operator is in [States and restarts](../restarts.md#states).
 
 What is not in the table changes nothing, and neither does an event of an earlier generation.
 Where a row names several states, the record, the terms and what the plugin requires decide.

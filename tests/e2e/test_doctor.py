@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import SAMPLES, Daemon, environment, on_terminal, outboard
-from tests.support.plugins import write_plugin
+from tests.support.plugins import write_plugin, write_raw_plugin
 
 OFTEN = {
     "python",
@@ -116,6 +116,16 @@ def test_a_folder_that_others_can_write_is_a_warning(home: Path) -> None:
     (home / "open").chmod(0o777)
     code, checks = doctor("--socket", home / "open" / "s", env=environment(home))
     assert (code, checks["socket folder"]["verdict"]) == (0, "warn")
+
+
+def test_a_schema_of_settings_that_cannot_be_held_is_a_warning_and_in_the_log(home: Path) -> None:
+    schema = {"properties": {"text": {"pattern": "("}}}
+    odd = write_raw_plugin(home, "odd", f"handshake(provides={{'config_schema': {schema!r}}})\nserve()\n")
+    with Daemon(home, odd) as daemon:
+        code, checks = doctor(env=daemon.env)
+        assert (code, checks["settings"]["verdict"]) == (0, "warn")
+        assert checks["settings"]["seen"].startswith("odd: the schema of its settings is not held: ")
+        assert "the schema of its settings is not held" in daemon.said
 
 
 def test_few_open_files_are_a_warning(home: Path) -> None:

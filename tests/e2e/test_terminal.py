@@ -129,3 +129,13 @@ def test_help_fits_the_terminal_too(samples: Daemon, command: str) -> None:
     assert (done.code, done.err) == (0, "")
     assert max(map(len, done.out.splitlines())) <= 80
     assert on_terminal(*words, env=samples.env).code == 0
+
+
+def test_an_error_is_cut_between_words_on_a_terminal_and_not_in_a_pipe(daemon: Daemon) -> None:
+    words = ["call", "tester", "text", *(f"key{number}=1" for number in range(9))]
+    shown = on_terminal(*words, env=daemon.env | {"NO_COLOR": "1"}).out.splitlines()
+    assert shown[0].startswith("error[OB406]: ")
+    assert len(shown) > 3
+    assert all(len(line) <= 80 for line in shown)
+    assert not any(line.startswith("error") for line in shown[1:])
+    assert daemon.cli(*words).err.count("\n") == 2

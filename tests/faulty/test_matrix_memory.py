@@ -60,9 +60,9 @@ async def test_row_20_memory_that_five_forks_share_counts_once(tmp_path: Path) -
 
 
 async def test_row_21_a_memfd_is_a_documented_gap_without_a_control_group(tmp_path: Path) -> None:
-    """RLIMIT_DATA does not see it, nor does the sum of private memory: docs/operating.md says so."""
-    operating = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
-    assert "memfd" in operating
+    """RLIMIT_DATA does not see it, nor does the sum of private memory: docs/limits.md says so."""
+    limits = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    assert "memfd" in limits
     async with arena(tmp_path, gremlin(tmp_path, limits={"memory": "200MiB"})) as fought:
         pid = fought.pid("victim")
         await fought.call("victim", "hide_memory", timeout=10)

@@ -190,12 +190,20 @@ async def test_a_hundred_calls_at_once_are_all_answered(tmp_path: Path) -> None:
 
 async def test_every_mistake_in_a_call_has_its_error(tmp_path: Path) -> None:
     code = ECHO + "\n@plugin.method\ndef fail() -> None:\n    raise PluginError(42, 'no', {'a': 1})\n"
+    code += "".join(f"\n@plugin.method\ndef method_{number:03}(): ...\n" for number in range(400))
     async with make_host(tmp_path, write_plugin(tmp_path, "echo", code)) as host:
         with pytest.raises(PluginNotFound) as missing:
             await host.call("ecko", "echo")
         assert "echo" in (missing.value.hint or "")
-        with pytest.raises(MethodNotFound):
+        with pytest.raises(MethodNotFound) as unknown:
             await host.call("echo", "ecko")
+        for params in ({"items": iter([1])}, {"text": "x" * 20_000_000}):  # wrong too, but not first
+            with pytest.raises(MethodNotFound) as unknown:
+                await host.call("echo", "methd_399", params=params)
+            hint = unknown.value.hint or ""
+            assert hint.startswith("did you mean `method_399`? it has: ")
+            assert hint.endswith(" more: outboard status echo")
+            assert len(hint) < 500
         with pytest.raises(ContractError) as wrong:
             await host.call("echo", "hang", s="long", t=1)
         assert {problem["path"] for problem in wrong.value.data} == {"$.s", "$.t"}

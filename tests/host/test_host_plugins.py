@@ -178,3 +178,37 @@ async def test_a_broken_configuration_starts_nothing(tmp_path: Path) -> None:
         async with make_host(tmp_path, config=config):
             raise AssertionError("never entered")
     assert len(caught.value.data) == 2
+
+
+async def test_a_plugin_whose_manifest_is_invalid_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    manifest = write_plugin(tmp_path, "good") / "plugin.toml"
+    right = manifest.read_text(encoding="utf-8")
+    manifest.write_text(right.replace('name = "good"', 'name = "rough"\nnam = 1'), encoding="utf-8")
+    torn = tmp_path / "torn" / "plugin.toml"
+    torn.parent.mkdir()
+    torn.write_text("[plugin", encoding="utf-8")
+    async with make_host(tmp_path, tmp_path) as host:
+        asked = [
+            partial(host.call, "rough", "echo"),
+            partial(host.start, "rough"),
+            partial(host.stop, "rough"),
+            partial(host.call, "torn", "echo"),
+        ]
+        for ask in asked:
+            with pytest.raises(ManifestError) as error:
+                await ask()
+            assert (error.value.code, error.value.exit_code) == ("OB101", 6)
+            assert "its manifest cannot be used\n" in str(error.value)
+            assert "outboard reload" in (error.value.hint or "")
+        for look in (host.why, host.status):
+            with pytest.raises(ManifestError) as error:
+                look("rough")
+            assert [line.split("plugin.toml:")[1] for line in error.value.data] == [
+                "3: plugin.nam: unknown key; did you mean `name`?"
+            ]
+        with pytest.raises(PluginNotFound) as missing:
+            host.why("ruogh")
+        assert missing.value.hint == "did you mean `rough`?"
+        manifest.write_text(right.replace('"good"', '"rough"'), encoding="utf-8")
+        await host.reload()
+        assert await host.call("rough", "echo", value=1) == 1

@@ -336,8 +336,9 @@ async def test_an_idempotent_stream_is_begun_anew_unless_items_were_given_out(
                 got.append(item)
 
         if after:
-            with pytest.raises(PluginCrashed):
+            with pytest.raises(PluginCrashed) as crash:
                 await read()
+            assert "begun anew as long as none of its items has been taken" in (crash.value.hint or "")
             assert got == [0, 1]
             await events.state("maker", "starting")
         else:

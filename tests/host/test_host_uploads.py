@@ -140,6 +140,25 @@ class Source:
         return self.numbers() if kind == "sync" else self.later()
 
 
+class Sore(Source):
+    """They raise where they are closed."""
+
+    def numbers(self, n: int = 1 << 60) -> Iterator[int]:
+        try:
+            yield from range(n)
+        finally:
+            self.closed += 1
+            raise ArithmeticError("sore")
+
+    async def later(self, n: int = 1 << 60) -> AsyncIterator[int]:
+        try:
+            for i in range(n):
+                yield i
+        finally:
+            self.closed += 1
+            raise ArithmeticError("sore")
+
+
 KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
@@ -181,6 +200,19 @@ async def test_a_handler_that_returns_early_ends_the_upload(tmp_path: Path, meth
 
 
 @KINDS
+async def test_a_generator_that_raises_as_it_is_closed_changes_nothing_about_the_answer(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with host_of(tmp_path) as host:
+        source = Sore()
+        assert await host.call("sink", "total", numbers=source.of(kind), most=10) == 10
+        with pytest.raises(RemoteError, match="not after 0"):
+            await host.call("sink", "fail", numbers=source.of(kind))
+        assert source.closed == 2
+    assert capsys.readouterr().err.count("ArithmeticError: sore") == 1  # the second is counted
+
+
+@KINDS
 async def test_a_slow_handler_keeps_the_iterator_from_being_advanced(tmp_path: Path, kind: str) -> None:
     source = Source()
     async with host_of(tmp_path) as host:
@@ -218,8 +250,10 @@ async def test_a_failure_and_a_deadline_and_a_crash_close_the_iterator(tmp_path:
             await host.call("sink", "take", items=source.of(kind), count=1, timeout=0.3)
         assert source.closed == 1
         source = Source()
-        with pytest.raises(PluginCrashed):
+        with pytest.raises(PluginCrashed) as crash:
             await host.call("sink", "crash", numbers=source.of(kind))
+        assert "idempotent" not in (crash.value.hint or "")
+        assert "never made again" in (crash.value.hint or "")
         assert source.closed == 1
 
 
@@ -248,9 +282,10 @@ async def test_what_the_iterator_raises_comes_out_and_the_plugin_goes_on(
     ("params", "text"),
     [
         ({"numbers": [1, 2, "x"]}, r"\$\.numbers\[2\]: expected `int`, got `str`"),
-        ({"numbers": 5}, r"\$\.numbers: it takes items, and a int has none"),
-        ({"numbers": "123"}, r"\$\.numbers: it takes items, and a str has none"),
-        ({}, r"\$\.numbers: it is missing"),
+        ({"numbers": 5}, r"\$\.numbers: expected items, from a list or a generator, got `int`"),
+        ({"numbers": "123"}, r"\$\.numbers: expected items, from a list or a generator, got `str`"),
+        ({"numbers": {"1": 2}}, r"\$\.numbers: expected items, from a list or a generator, got `dict`"),
+        ({}, r"\$\.numbers: required, and missing"),
         ({"numbers": [], "most": "x"}, r"\$\.most: expected `int`"),
         ({"numbers": [], "other": 1}, r"other"),
     ],
@@ -338,6 +373,7 @@ def test_a_blocking_host_advances_iterators_in_the_thread_that_calls(tmp_path: P
         generator = (i for i in range(1 << 40))
         assert host.call("sink", "total", numbers=generator, most=10) == 10
         assert next(generator, "closed") == "closed"
+        assert host.call("sink", "total", numbers=Sore().numbers(), most=10) == 10
         with pytest.raises(ZeroDivisionError):
             host.call("sink", "total", numbers=(1 // i for i in (1, 0)))
         with pytest.raises(KeyboardInterrupt):  # as Ctrl-C in the middle of it

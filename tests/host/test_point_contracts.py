@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from host import ExtensionPoint, Host, PluginUnavailable, PluginUnfit
+from host.cli.why import explained
 from tests.support.plugins import write_plugin, write_raw_plugin
 
 pytestmark = pytest.mark.anyio
@@ -123,3 +124,29 @@ async def test_null_is_no_answer_where_another_may_answer_instead(tmp_path: Path
     async with host_of(tmp_path, plugin) as host:
         outcome = await host.hook("doc.read", doc=Document("x"))
         assert (outcome.value, outcome.errors) == (Document("x"), [])
+
+
+async def test_why_shows_every_difference_and_none_of_them_is_lost_among_what_the_plugin_wrote(
+    tmp_path: Path,
+) -> None:
+    code = """
+import sys
+
+for number in range(60):
+    print("loading", number, file=sys.stderr, flush=True)
+PARAMS = {"type": "object", "required": [f"key{number:02}" for number in range(48)]}
+RESULT = {"type": "object", "properties": {"name": {"type": "integer"}}, "required": ["name"]}
+handshake(provides={"hooks": [{"point": "doc.read", "schema": {"params": PARAMS, "result": RESULT}}]})
+serve()
+"""
+    declared = ExtensionPoint(
+        "doc.read", mode="first", type=Document, params={"type": "object", "properties": {}}
+    )
+    async with host_of(tmp_path, write_raw_plugin(tmp_path, "far", code), point=declared) as host:
+        told = host.why("far")
+    differences = told.causes[0].stderr
+    expected = [f"doc.read: params $.key{number:02}: never sent, and required" for number in range(48)]
+    assert differences == [*expected, "doc.read: answer $.name: sent int, taken str"]
+    shown = explained(msgspec.to_builtins(told))
+    assert [line[6:] for line in shown.splitlines() if line[6:].startswith("doc.read: ")] == differences[:40]
+    assert "and 9 more: outboard why far --json" in shown

@@ -21,10 +21,10 @@ SYNC = """
     ran = []
 
     @plugin.method
-    def ask(timeout: Optional[float] = None, ctx: Context = None) -> Any:
+    def ask(timeout: Any = "own", ctx: Context = None) -> Any:
         ran.append("ask begins")
         try:
-            return ctx.call("other", "greet", name="Ada", timeout=timeout)
+            return ctx.call("other", "greet", name="Ada", timeout=... if timeout == "own" else timeout)
         finally:
             ran.append("ask ends")
 
@@ -85,6 +85,21 @@ def test_a_call_goes_to_the_host_with_the_request_that_it_is_made_for(
     host.answer(request, "Hello, Ada.")
     assert host.result_of(call) == "Hello, Ada."
     assert host.end() == 0
+
+
+def test_no_timeout_is_no_limit_and_one_that_is_not_given_is_left_to_the_method(serve: Launch) -> None:
+    host = serve(SYNC)
+    for given, told in (({}, None), ({"timeout": None}, 10_000_000_000), ({"timeout": 0}, 1)):
+        call = host.send("ask", given)
+        request = host.next_request("plugin/call")
+        assert request.meta is not None
+        assert request.meta.timeout_ms == told
+        host.answer(request, "Hello, Ada.")
+        if told != 1:
+            assert host.result_of(call) == "Hello, Ada."
+    for nonsense in (-1, 1e300, "soon"):
+        error = error_in(host, host.send("ask", {"timeout": nonsense}))
+        assert error.message.startswith("ValueError: timeout=")
 
 
 @EVERY_WAY

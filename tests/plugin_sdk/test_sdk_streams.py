@@ -47,6 +47,14 @@ ended = []
     yield object()
 
 @plugin.method(stream=True)
+{kind} sore() -> {iterator}[Any]:
+    try:
+        yield 1
+        yield object()
+    finally:
+        raise SystemExit("not in the mood")
+
+@plugin.method(stream=True)
 {kind} large(sizes: list[int]) -> {iterator}[str]:
     for size in sizes:
         yield "x" * size
@@ -158,6 +166,21 @@ def test_an_item_that_cannot_be_sent_is_named(begin: Callable[[str], RawHost], k
     assert error.value.code == ErrorCode.RESULT_NOT_SERIALIZABLE
     assert error.value.data == {"item": 1}
     assert error.value.got == [1]  # type: ignore[attr-defined]
+
+
+@KINDS
+def test_a_generator_that_raises_as_it_is_closed_is_logged_and_changes_no_end(
+    begin: Callable[[str], RawHost], kind: str
+) -> None:
+    host = begin(kind)
+    call = ask(host, "sore")
+    message = host.next_notification("log/record")["message"]
+    with pytest.raises(RpcError) as error:
+        host.result_of(call)
+    assert (error.value.code, error.value.data) == (ErrorCode.RESULT_NOT_SERIALIZABLE, {"item": 1})
+    assert "sore: its generator raised as it was closed" in message
+    assert "SystemExit: not in the mood" in message
+    assert items_until_the_end(host, ask(host, "count", {"n": 3})) == [0, 1, 2]
 
 
 @KINDS

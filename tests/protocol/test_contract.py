@@ -75,6 +75,12 @@ def test_a_mistyped_word_is_recognised(word: str, meant: str | None) -> None:
     assert nearest(word, ["name", "version"]) == meant
 
 
+def test_of_very_many_words_the_last_is_looked_at_too() -> None:
+    known = [f"thing_{number:04}" for number in range(4000)]
+    assert nearest("Retreive", [*known, "retrieve"]) == "retrieve"
+    assert nearest("thing_3999x", known) == "thing_3999"
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"), [("1B", 1), ("256MiB", 256 << 20), ("1.5 KiB", 1536), (" 2GiB ", 2 << 30), ("0B", 0)]
 )

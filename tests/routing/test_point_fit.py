@@ -128,3 +128,21 @@ def test_a_version_is_two_numbers(version: Any) -> None:
     if isinstance(version, str):
         with pytest.raises(Exception, match="has to be like"):
             Plugin().hook("p", version=version)(as_text)
+
+
+def test_of_more_differences_than_are_looked_for_that_is_said() -> None:
+    many = {"required": [f"key{number}" for number in range(99)]}
+    lines = problems(with_params, HookInfo(point="p", schema={"params": many}))
+    assert len(lines) == 51
+    assert lines[-1] == "params: no more than 50 differences are looked for"
+
+
+def test_what_cannot_be_told_hides_nothing_that_can() -> None:
+    unclear = {f"key{number:02}": {"type": "string", "x-unknown": number} for number in range(60)}
+    hook = HookInfo(point="p", schema={"params": {"properties": {**unclear, "last": {"type": "integer"}}}})
+    point = ExtensionPoint(
+        "p",
+        mode="broadcast",
+        params={"properties": {**{key: {"type": "string"} for key in unclear}, "last": {"type": "string"}}},
+    )
+    assert problems(point, hook) == ["params $.last: sent str, taken int"]

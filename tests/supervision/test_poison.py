@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.observability.causes import Cause, Kind
-from host.process.fingerprint import Fingerprint, fingerprint
+from host.process.fingerprint import Fingerprint, fingerprint, forget_params, worked_on
 from host.supervision.poison import MAX_SUSPECTS, WINDOW_S, Poison, is_evidence
+from protocol.pending import Call
+from protocol.streams import Sending
 
 
 def call(value: object, method: str = "work") -> Fingerprint:
@@ -268,3 +270,22 @@ def test_also_if_turns_are_too_short_no_innocent_is_ever_refused(
     assert plant.convicted(plant.innocents) == []
     assert plant.convicted([P]) == [P]
     assert plant.record.crashes <= 8
+
+
+@pytest.mark.parametrize("is_given_up", [False, True], ids=["waited for", "given up"])
+def test_a_call_that_takes_items_is_never_convicted_and_hides_nobody(is_given_up: bool) -> None:
+    """Its params are not all that it was given, so the next one with the same may be another."""
+
+    def in_hand(*, up: bool) -> list[Fingerprint]:
+        params = {"name": "x"}
+        taken = Call(1, "put", params, None, None, sent=True, up=Sending(0) if up else None)
+        if is_given_up:
+            forget_params(taken)
+        return worked_on([taken])
+
+    plain, taking = Record(), Record()
+    assert [plain.crash(*in_hand(up=False)) for _ in range(2)][1] == in_hand(up=False)
+    assert [taking.crash(*in_hand(up=True)) for _ in range(3)] == [[], [], []]
+    assert not taking.refuses(fingerprint("put", {"name": "x"}))
+    assert taking.crash(call("poison")) == []
+    assert taking.crash(call("poison")) == [call("poison")]
