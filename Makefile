@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Some machines ask Python to keep no compiled files. Here each process would compile all of outboard again,
+# which is more than half of what a command or a daemon costs to start, and the tests start hundreds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup test test-chaos check demo bench bench-cli bench-supervision coverage clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would double what this file costs as a wrapper
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -78,8 +81,10 @@ def run(target: str) -> int:
     harden()
 
     def load() -> Any:
+        from plugin_sdk.lean import settle
         from plugin_sdk.load import load_plugin
 
+        settle()
         return load_plugin(target)
 
     return serve(load)
