@@ -33,5 +33,7 @@ def begin() -> None:
 
 def settle() -> None:
     """Once the imports are done: garbage is collected again, and what there is so far is not looked at."""
+    if gc.isenabled():  # nobody has begun
+        return
     gc.freeze()
     gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import msgspec
 
 from host.config.places import default_socket
 from host.errors import OutboardError
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 COLOURS = {
     "running": "green",
@@ -125,7 +124,11 @@ def paint(text: str, colour: str | None, *, err: bool = False) -> str:
 
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is; None if it is none, where nothing is ever cut."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size  # a pipe is not asked
+
+    return get_terminal_size().columns
 
 
 def cut(text: str, width: int | None) -> str:
