@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup test test-chaos check demo bench bench-cli bench-supervision coverage clean
+# Some machines ask Python to keep no compiled files. Here each process would compile all of outboard again,
+# which is more than half of what a command or a daemon costs to start, and the tests start hundreds.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help setup test test-chaos check demo bench bench-starts bench-supervision coverage clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -43,8 +47,8 @@ bench: $(READY)  ## a call, as a ratio to a raw pipe of the same run
 	$(BIN)/python -m tests.bench.hooks
 	$(BIN)/python -m tests.bench.streams
 
-bench-cli: $(READY)  ## a command as a whole process, beside an empty Python
-	$(BIN)/python -m tests.bench.cli
+bench-starts: $(READY)  ## what a plugin, a command and the daemon cost to start, beside an empty Python
+	$(BIN)/python -m tests.bench.starts
 
 bench-supervision: $(READY)  ## what supervision promises, beside what it takes here
 	$(BIN)/python -m tests.bench.supervision

@@ -13,6 +13,8 @@ Needs the standard library and msgspec, nothing else; asyncio is imported only f
 an `async def` handler.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import protocol as _protocol
 
 if not getattr(_protocol, "OUTBOARD_PROTOCOL", False):
@@ -22,29 +24,30 @@ if not getattr(_protocol, "OUTBOARD_PROTOCOL", False):
         "rename that file"
     )
 
-from plugin_sdk.context import AsyncContext, Context
-from plugin_sdk.errors import (
-    CallCancelled,
-    CallCycle,
-    CallFailed,
-    ContractError,
-    DeadlineExceeded,
-    MethodNotFound,
-    NotReady,
-    PermissionDenied,
-    PluginBusy,
-    PluginCrashed,
-    PluginError,
-    PluginUnavailable,
-    RemoteError,
-    SettingsRefused,
-    StoreConflict,
-    StoreFull,
-    StoreUnavailable,
-    UnknownTopic,
-)
-from plugin_sdk.plugin import Plugin
-from plugin_sdk.store import AsyncStore, AsyncTransaction, Store, Transaction
+if TYPE_CHECKING:
+    from plugin_sdk.context import AsyncContext, Context
+    from plugin_sdk.errors import (
+        CallCancelled,
+        CallCycle,
+        CallFailed,
+        ContractError,
+        DeadlineExceeded,
+        MethodNotFound,
+        NotReady,
+        PermissionDenied,
+        PluginBusy,
+        PluginCrashed,
+        PluginError,
+        PluginUnavailable,
+        RemoteError,
+        SettingsRefused,
+        StoreConflict,
+        StoreFull,
+        StoreUnavailable,
+        UnknownTopic,
+    )
+    from plugin_sdk.plugin import Plugin
+    from plugin_sdk.store import AsyncStore, AsyncTransaction, Store, Transaction
 
 __all__ = [
     "AsyncContext",
@@ -73,3 +76,20 @@ __all__ = [
     "Transaction",
     "UnknownTopic",
 ]
+
+# Loaded when first used: the host and the command line look into this package too, and use none of it.
+_ELSEWHERE = {
+    "Plugin": "plugin_sdk.plugin",
+    **dict.fromkeys(("AsyncContext", "Context"), "plugin_sdk.context"),
+    **dict.fromkeys(("AsyncStore", "AsyncTransaction", "Store", "Transaction"), "plugin_sdk.store"),
+}
+
+
+if not TYPE_CHECKING:  # to a type checker it would mean that every name is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module `plugin_sdk` has no attribute `{name}`")
+        from importlib import import_module
+
+        return getattr(import_module(_ELSEWHERE.get(name, "plugin_sdk.errors")), name)

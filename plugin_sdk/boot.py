@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would double what this file costs as a wrapper
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,9 +34,7 @@ def harden() -> None:
     os.umask(0o077)
     os.nice(_NICE)
     if sys.platform == "linux":
-        import ctypes
-
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        prctl = _prctl()
         prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
         # What loses its parent below us stays below us, where the host finds it when it ends us. Else it
         # would come to the host, which could not tell whose it was.
@@ -41,6 +42,23 @@ def harden() -> None:
         if os.getppid() != int(host_pid):
             os._exit(1)
     _limit(os.environ.get("OUTBOARD_RLIMITS", ""))
+
+
+def _prctl() -> Callable[..., int]:
+    """The system call, which Python does not have.
+
+    By what `ctypes` is made of, where it is as it has always been: all of `ctypes` is a sixth of what this
+    file costs as a wrapper.
+    """
+    try:
+        from _ctypes import call_function, dlopen, dlsym
+
+        address = dlsym(dlopen(None, os.RTLD_NOW), "prctl")  # type: ignore[arg-type]  # None: what is linked in
+        return lambda *arguments: call_function(address, arguments)
+    except (ImportError, OSError, TypeError):
+        import ctypes
+
+        return ctypes.CDLL(None).prctl
 
 
 def _limit(text: str) -> None:
@@ -78,8 +96,10 @@ def run(target: str) -> int:
     harden()
 
     def load() -> Any:
+        from plugin_sdk.lean import settle
         from plugin_sdk.load import load_plugin
 
+        settle()
         return load_plugin(target)
 
     return serve(load)

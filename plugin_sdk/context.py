@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,9 @@ from protocol.lifecycle import ConfigUpdate, ProgressValue, StatusText
 from protocol.streams import CREDIT
 
 if TYPE_CHECKING:
+    import logging
+    from pathlib import Path
+
     from plugin_sdk.desk import Desk
 
 _PROGRESS_EVERY_S = 0.05
@@ -67,7 +68,7 @@ class Context:
     @property
     def log(self) -> logging.Logger:
         """The plugin's logger; its records go to the host."""
-        return self._desk.log
+        return self._desk.logs.logger
 
     @property
     def deadline(self) -> float | None:
@@ -184,6 +185,8 @@ class Context:
     @property
     def data_dir(self) -> Path:
         """A folder of the plugin's own that survives restarts and updates; made when first asked for."""
+        from pathlib import Path  # for those who have files
+
         folder = Path(self._desk.identity.data_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         return folder

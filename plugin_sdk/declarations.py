@@ -9,15 +9,15 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from plugin_sdk.errors import AuthorMistake
+from plugin_sdk.functions import is_coroutine_function
 from plugin_sdk.signature import Handler, unsupported
 from protocol.contract import schema_of
-from protocol.filters import read_filter
 from protocol.lifecycle import EventInfo, HookInfo, MethodInfo, Provides
 from protocol.methods import is_own_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
+_VERSION = r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})"
 
 
 class Declarations:
@@ -120,11 +120,13 @@ class Declarations:
             if point in self.hooks:
                 raise AuthorMistake(f"there are two implementations of `{point}` in this plugin")
             if when is not None:
+                from protocol.filters import read_filter  # most hooks have none
+
                 try:
                     read_filter(when)
                 except ValueError as problem:
                     raise AuthorMistake(f"`when` of the hook `{point}`: {problem}") from None
-            if version is not None and not _VERSION.fullmatch(version):
+            if version is not None and not re.fullmatch(_VERSION, version):
                 raise AuthorMistake(f"`version` of the hook `{point}` is {version!r}, and has to be like 1.0")
             about = MethodInfo(name=point, doc=(function.__doc__ or "").strip())
             handler = Handler(function, about, takes_some=True)
@@ -214,9 +216,7 @@ class Declarations:
         It gets the settings, at the start and before every change, and must not act on them: they may
         yet be refused by another plugin.
         """
-        from inspect import iscoroutinefunction
-
-        if iscoroutinefunction(function):
+        if is_coroutine_function(function):
             raise AuthorMistake("the function that validates settings cannot be `async def`")
         self.validator = function
         return function
@@ -240,12 +240,10 @@ class Declarations:
     @property
     def needs_loop(self) -> bool:
         """Whether anything here is `async def`, so that asyncio is worth its import."""
-        from inspect import iscoroutinefunction
-
         handlers = [*self.methods.values(), *(handler for handler, _ in self.hooks.values())]
         handlers += self.subscriptions.values()
         functions = [self.start, self.stop, self.config_change]
-        return any(handler.is_async for handler in handlers) or any(map(iscoroutinefunction, functions))
+        return any(handler.is_async for handler in handlers) or any(map(is_coroutine_function, functions))
 
     def provides(self) -> Provides:
         """What the handshake tells the host."""

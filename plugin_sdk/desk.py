@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -21,7 +20,7 @@ from plugin_sdk.dispatch import error_from
 from plugin_sdk.jobs import Call, Job, call_in_items
 from plugin_sdk.later import Later
 from plugin_sdk.lifecycle import SettingsChange, SettingsCheck, Shutdown, Start
-from plugin_sdk.logs import bridge
+from plugin_sdk.logs import Logs
 from protocol import values
 from protocol.contract import nearest
 from protocol.envelope import MessageId
@@ -72,7 +71,7 @@ class Desk:
         """How a thread waits for an answer of the host's: the runtime's to say."""
         self.deliveries: Deliveries
         """Of events: the runtime's, too."""
-        self.log: logging.Logger = bridge(channel, identity.name)
+        self.logs = Logs(channel, identity.name)
         self.active: dict[MessageId, Job] = {}
         self.waiting: list[Waiting] = []
         """Threads that wait for an answer of the host's."""
@@ -173,8 +172,7 @@ class Desk:
             level = values.decode(event.params, type=LogLevel).level.upper()
         except msgspec.DecodeError:
             return
-        if level in logging.getLevelNamesMapping():
-            logging.getLogger().setLevel(level)
+        self.logs.set_level(level)
 
     def note_failure(self, text: str) -> None:
         """Puts a handler's traceback into the host's log, whatever the author did to `logging`."""

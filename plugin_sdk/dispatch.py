@@ -6,7 +6,6 @@ is, the caller is answered.
 
 from __future__ import annotations
 
-import traceback
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -64,10 +63,12 @@ def text_of(exception: BaseException) -> str:
 def traceback_of(exception: BaseException) -> str:
     """The traceback as Python prints it, without our own frames at the top."""
     try:
+        from traceback import format_exception  # for the first that is raised
+
         trace = exception.__traceback__
         while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
             trace = trace.tb_next
-        return _clean("".join(traceback.format_exception(type(exception), exception, trace)))
+        return _clean("".join(format_exception(type(exception), exception, trace)))
     except BaseException:
         return f"{type(exception).__name__} (the traceback cannot be formatted)"
 

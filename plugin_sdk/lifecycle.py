@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from plugin_sdk.dispatch import error_from, text_of
+from plugin_sdk.functions import is_coroutine_function, parameters_of
 from plugin_sdk.jobs import Job
 from plugin_sdk.settings import objection, objections, read_settings
 from protocol import values
@@ -26,7 +26,7 @@ class Lifecycle(Job):
     __slots__ = ("_function",)
 
     def __init__(self, desk: Desk, request: Request, function: Callable[..., Any] | None) -> None:
-        super().__init__(desk, request, is_async=inspect.iscoroutinefunction(function))
+        super().__init__(desk, request, is_async=is_coroutine_function(function))
         self._function = function
 
     def arguments(self) -> tuple[Any, ...]:
@@ -37,7 +37,7 @@ class Lifecycle(Job):
         function = self._function
         if function is None:
             return None
-        return function(*self.arguments()[: len(inspect.signature(function).parameters)])
+        return function(*self.arguments()[: len(parameters_of(function))])
 
     def fail(self, exception: BaseException) -> None:
         super().fail(exception)

@@ -10,6 +10,9 @@ import sys
 from plugin_sdk.declarations import Declarations
 from plugin_sdk.errors import AuthorMistake
 
+_LATER = ("copy", "inspect", "logging", "pathlib", "traceback")
+"""Of the standard library, what the SDK imports when it is needed first, which may be never."""
+
 
 def load_plugin(target: str) -> Declarations:
     """The plugin in `target`: a file ("main.py") or a module ("package.module").
@@ -21,7 +24,7 @@ def load_plugin(target: str) -> Declarations:
     if target.endswith(".py"):
         path = os.path.abspath(target)
         folder = os.path.dirname(path)
-        sys.path.insert(0, folder)
+        _put_first(folder)
         name = os.path.basename(path).removesuffix(".py").replace("-", "_")
         if name in sys.modules:  # never put an author's file in the place of a module that is in use
             name = f"outboard_plugin_{name}"
@@ -32,7 +35,7 @@ def load_plugin(target: str) -> Declarations:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     else:
-        sys.path.insert(0, folder)
+        _put_first(folder)
         module = importlib.import_module(target)
     found = {id(value): value for value in vars(module).values() if isinstance(value, Declarations)}
     if len(found) != 1:
@@ -44,3 +47,17 @@ def load_plugin(target: str) -> Declarations:
     if not (plugin.methods or plugin.hooks or plugin.subscriptions):
         raise AuthorMistake(f"{target} provides nothing: decorate a function with @plugin.method")
     return plugin
+
+
+def _put_first(folder: str) -> None:
+    """Makes `folder` importable. Where something in it has a name of the standard library's, what we need of
+    that is imported before: an author's `inspect.py` is no `inspect` to us.
+    """
+    try:
+        names = {entry.partition(".")[0] for entry in os.listdir(folder)}
+    except OSError:  # nobody may list it
+        names = set(_LATER)
+    if names & sys.stdlib_module_names:
+        for name in _LATER:
+            importlib.import_module(name)
+    sys.path.insert(0, folder)

@@ -1,66 +1,101 @@
-"""The author's standard `logging`, on its way to the host."""
+"""The author's standard `logging`, on its way to the host.
+
+`logging` is a seventh of what it costs to start a plugin that never logs. So it is bridged when it is there:
+at once if the author has imported it, else when anybody does.
+"""
 
 from __future__ import annotations
 
-import logging
-import time
-from typing import TYPE_CHECKING
-
-from plugin_sdk.context import current_traceparent
-from plugin_sdk.dispatch import traceback_of
-from protocol.lifecycle import LogRecord
-from protocol.outbox import Lane
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import logging
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from plugin_sdk.channel import Channel
 
-RATE_PER_S = 200
-BURST = 1000
-MAX_MESSAGE = 32 * 1024
 
+class Logs:
+    """The logging of one plugin, whose name is the name of its logger."""
 
-class HostHandler(logging.Handler):
-    """Sends records to the host: 200 a second after a burst of 1,000, and a count of the others."""
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__()
+    def __init__(self, channel: Channel, name: str) -> None:
         self._channel = channel
-        self._tokens = float(BURST)
-        self._filled_at = time.monotonic()
-        self._dropped = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        now = time.monotonic()
-        self._tokens = min(BURST, self._tokens + (now - self._filled_at) * RATE_PER_S)
-        self._filled_at = now
-        if self._tokens < 1:
-            self._dropped += 1
-            return
-        self._tokens -= 1
-        try:
-            message = record.getMessage()
-            if record.exc_info and record.exc_info[1] is not None:
-                message = f"{message}\n{traceback_of(record.exc_info[1])}"
-        except Exception as error:
-            message = f"(a log record that cannot be formatted: {record.msg!r}: {type(error).__name__})"
-        traceparent = current_traceparent.get()
-        out = LogRecord(
-            level=record.levelname.lower(),
-            message=message[:MAX_MESSAGE].encode(errors="replace").decode(),
-            logger=record.name,
-            ts=record.created,
-            fields={} if traceparent is None else {"traceparent": traceparent},
-            dropped=self._dropped,
-        )
-        if self._channel.notify("log/record", out, Lane.LOG):
-            self._dropped = 0
+        self._name = name
+        self._level = "INFO"
+        if "logging" in sys.modules:
+            self._bridge()
         else:
-            self._dropped += 1
+            sys.meta_path.insert(0, _WhenImported("logging", self._bridge))
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """The plugin's own."""
+        from logging import getLogger
+
+        return getLogger(self._name or "plugin")
+
+    def set_level(self, level: str) -> None:
+        """Of the root logger, by a name of `logging`'s; another one changes nothing."""
+        self._level = level
+        if "logging" in sys.modules:
+            self._apply_level()
+
+    def _apply_level(self) -> None:
+        import logging
+
+        if self._level in logging.getLevelNamesMapping():
+            logging.getLogger().setLevel(self._level)
+
+    def _bridge(self) -> None:
+        from logging import getLogger
+
+        from plugin_sdk.log_handler import HostHandler
+
+        getLogger().addHandler(HostHandler(self._channel))
+        getLogger().setLevel("INFO")
+        self._apply_level()
 
 
-def bridge(channel: Channel, name: str) -> logging.Logger:
-    """Sends what the root logger gets to the host, and returns the plugin's own logger."""
-    root = logging.getLogger()
-    root.addHandler(HostHandler(channel))
-    root.setLevel(logging.INFO)
-    return logging.getLogger(name or "plugin")
+class _WhenImported:
+    """Finds one module as it would be found without this, and calls `then` once it has been executed.
+
+    As nobody else can use the module before, what it logs first is not lost.
+    """
+
+    def __init__(self, name: str, then: Any) -> None:
+        self._name = name
+        self._then = then
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Loader(spec.loader, self._then)  # type: ignore[assignment]  # as far as one is
+                return spec
+        return None
+
+
+class _Loader:
+    """The module's own loader, which is in its place again before the module's code runs."""
+
+    def __init__(self, own: Any, then: Any) -> None:
+        self._own = own
+        self._then = then
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._own.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__loader__ = module.__spec__.loader = self._own
+        self._own.exec_module(module)
+        self._then()

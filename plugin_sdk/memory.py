@@ -12,7 +12,7 @@ def keep_for_the_next() -> None:
 
     Fresh pages cost 1 ms a MiB, and everything else about a MiB of bytes 0.2.
     """
-    import ctypes  # is there already: see `boot`
+    import ctypes  # for those who have large frames
 
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -6,8 +6,6 @@ The struct's decoder checks and converts the params in one pass, in C, before th
 from __future__ import annotations
 
 import collections.abc
-import copy
-import inspect
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +14,18 @@ import msgspec
 
 from plugin_sdk.context import Context
 from plugin_sdk.errors import AuthorMistake
+from plugin_sdk.functions import (
+    MISSING,
+    Parameter,
+    is_async_generator,
+    is_coroutine_function,
+    parameters_of,
+    yields,
+)
 from protocol import values
 from protocol.contract import problems_of, schema_of
 from protocol.errors import ErrorCode, RpcError
 from protocol.lifecycle import MethodInfo
-
-_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class Handler:
@@ -51,7 +55,7 @@ class Handler:
         self.function = function
         self.info = info
         """What the host is told: the name, the docstring, and JSON Schema of params and result."""
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        self.is_async = is_coroutine_function(function) or is_async_generator(function)
         _check_kind(function, info)
         hints = _hints(function)
         self.brief_runs = 0
@@ -63,13 +67,14 @@ class Handler:
         self.item_type: Any = Any
         self._takes_any = False
         fields: list[Any] = []
-        for name, parameter in inspect.signature(function).parameters.items():
+        for parameter in parameters_of(function):
+            name = parameter.name
             hint = hints.get(name, Any)
             if _is_context(hint) or (name == "ctx" and hint is Any):
                 self.context = name
-            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            elif parameter.is_rest:
                 self._takes_any = True
-            elif parameter.kind not in _BY_NAME:
+            elif not parameter.by_name:
                 raise AuthorMistake(f"{_where(function)}: parameter `{name}` cannot be given by name")
             elif (typing.get_origin(hint) or hint) in _UPLOADS:
                 self._take_items(name, hint, parameter)
@@ -99,7 +104,7 @@ class Handler:
         except TypeError as error:
             raise AuthorMistake(f"{_where(function)}: {unsupported(error)}") from None
 
-    def _take_items(self, name: str, hint: Any, parameter: inspect.Parameter) -> None:
+    def _take_items(self, name: str, hint: Any, parameter: Parameter) -> None:
         where = _where(self.function)
         fitting = _UPLOADS[self.is_async]
         if (typing.get_origin(hint) or hint) is not fitting:
@@ -107,7 +112,7 @@ class Handler:
             raise AuthorMistake(f"{where}: `{name}` of {kind} has to be an {fitting.__name__}[T]")
         if self.takes:
             raise AuthorMistake(f"{where}: `{self.takes}` and `{name}` both take items; one of them can")
-        if parameter.default is not inspect.Parameter.empty:
+        if parameter.default is not MISSING:
             raise AuthorMistake(f"{where}: `{name}` takes items, and cannot have a default")
         if self.info.stream or self.info.idempotent:
             word = "answer in items as well" if self.info.stream else "be idempotent: they come once"
@@ -151,10 +156,9 @@ _STREAMS = (
 
 
 def _check_kind(function: Callable[..., Any], info: MethodInfo) -> None:
-    yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    if yields and not info.stream:
+    if yields(function) and not info.stream:
         raise AuthorMistake(f"{_where(function)}: it yields, so declare it: @plugin.method(stream=True)")
-    if info.stream and inspect.iscoroutinefunction(function):
+    if info.stream and is_coroutine_function(function):
         raise AuthorMistake(f"{_where(function)}: a stream that is `async def` has to yield its items")
 
 
@@ -180,9 +184,11 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _field(name: str, hint: Any, default: Any) -> Any:
-    if default is inspect.Parameter.empty:
+    if default is MISSING:
         return (name, hint)
     if isinstance(default, list | dict | set | bytearray):
+        import copy  # for those who have such a default
+
         return (name, hint, msgspec.field(default_factory=lambda: copy.copy(default)))
     return (name, hint, default)
 

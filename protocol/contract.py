@@ -21,8 +21,8 @@ MOST_WORDS = 200
 MOST_SIFTED = 5000
 DecodeHook = Callable[[type, Any], Any]
 
-_PLACE = re.compile(r" - at `\$([^`]*)`$")
-_CONSTRAINT = re.compile(r"^Expected ")
+_PLACE = r" - at `\$([^`]*)`$"
+_CONSTRAINT = r"^Expected "
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -160,11 +160,11 @@ def nearest(word: str, known: typing.Iterable[str]) -> str | None:
 
 def _read(error: msgspec.ValidationError, path: tuple[str, ...]) -> Problem:
     text = str(error)
-    place = _PLACE.search(text)
+    place = re.search(_PLACE, text)
     if place:
         text = text[: place.start()]
         path = (*path, *re.findall(r"\[[^\]]*\]|[^.\[\]]+", place.group(1)))
-    return Problem(path, _CONSTRAINT.sub("expected ", text))
+    return Problem(path, re.sub(_CONSTRAINT, "expected ", text))
 
 
 def _struct_in(type_: Any) -> type[msgspec.Struct] | None:

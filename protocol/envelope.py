@@ -157,8 +157,8 @@ def decode(body: bytes) -> Envelope:
         raise Malformed(ErrorCode.PARSE_ERROR, str(error), about=about(body)) from None
 
 
-_ID = re.compile(rb'"id"\s*:\s*(\d{1,10})\b')
-_METHOD = re.compile(rb'"method"\s*:\s*"((?:[^"\\]|\\/)*)"')
+_ID = rb'"id"\s*:\s*(\d{1,10})\b'
+_METHOD = rb'"method"\s*:\s*"((?:[^"\\]|\\/)*)"'
 _ABOUT_BYTES = 256
 
 
@@ -169,7 +169,7 @@ def about(body: bytes) -> int | None:
     a guess that is wrong.
     """
     ends = body[:_ABOUT_BYTES] + b" " + body[-_ABOUT_BYTES:]
-    method, id = _METHOD.search(ends), _ID.search(ends)
+    method, id = re.search(_METHOD, ends), re.search(_ID, ends)
     if id is None or (method is not None and method[1].replace(b"\\/", b"/") != b"$/stream"):
         return None
     return int(id[1])

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from plugin_sdk import lean
+
 
 def main() -> None:
     """The console script's entry."""
@@ -14,6 +16,7 @@ def main() -> None:
         # Python would raise the interrupt somewhere inside an import, where it can get lost. The
         # kernel ends us for good; `app` takes that back once a command is about to begin.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    lean.begin()
     try:
         import click  # noqa: F401
     except ImportError:

@@ -6,6 +6,7 @@ looked away, and most of that time would be imports that it does not need.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import click
 
 from host.cli.output import UsageProblem, print_error
 from host.errors import OutboardError
+from plugin_sdk import lean
 from protocol.contract import nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -59,6 +61,7 @@ class Commands(click.Group):
         if row is None:
             return None
         command: click.Command = getattr(import_module(f"host.cli.{row[0]}"), cmd_name)
+        lean.settle()
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # see `host.cli.main`
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return command
@@ -131,6 +134,8 @@ def _prepare_output() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            nothing = open(os.devnull, "w")  # noqa: SIM115
+            atexit.register(nothing.close)
+            setattr(sys, name, nothing)
         else:
             stream.reconfigure(errors="backslashreplace")

@@ -13,7 +13,7 @@ from host.cli.output import json_option, paint, print_json, print_next, socket_o
 from host.config.words import parse_key, parse_value, written
 from host.control.client import Client
 from host.errors import ConfigError, DaemonError, UnknownKey
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 from protocol.contract import nearest
 
 LONG_S = 330.0

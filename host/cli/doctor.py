@@ -19,7 +19,7 @@ from host.cli.checks import Check
 from host.cli.output import json_option, paint, print_json, print_next, socket_option, terminal_width
 from host.control.client import Client
 from host.errors import ConfigError, DaemonError, OutboardError
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 MARGIN = " " * 21
 MOST = 200

@@ -11,7 +11,7 @@ import msgspec
 from host.cli.choices import plugin_argument
 from host.cli.output import COLOURS, cut, json_option, paint, print_next, socket_option, terminal_width
 from host.control.client import Client
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 NARROW = 12
 WIDE = 24

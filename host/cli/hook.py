@@ -21,7 +21,7 @@ from host.cli.output import (
 )
 from host.cli.params import arguments_argument, asked, params_option
 from host.control.client import Client
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 DEFAULT_S = 30.0
 

@@ -16,7 +16,8 @@ from host.cli.choices import Word, plugin_argument
 from host.cli.output import json_option, paint, print_next, socket_option
 from host.control.client import Client
 from host.errors import DaemonError
-from host.observability.logs import LEVELS, LogLine, escaped
+from host.observability.escape import escaped
+from host.observability.logs import LEVELS, LogLine
 
 _COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug": "bright_black"}
 _SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

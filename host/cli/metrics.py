@@ -9,7 +9,7 @@ import msgspec
 
 from host.cli.output import json_option, print_json, socket_option
 from host.control.client import Client
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 
 @click.command()

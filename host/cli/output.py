@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import msgspec
 
 from host.config.places import default_socket
 from host.errors import OutboardError
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 COLOURS = {
     "running": "green",
@@ -103,7 +102,7 @@ def print_error(error: OutboardError, *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": False, "error": error.as_dict()})
         return
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    width = terminal_width(err=True)
     text = wrapped(f"error[{error.code}]: {escaped(str(error))}", width)
     click.echo(text.replace("error", paint("error", "red", err=True), 1), err=True)
     if error.hint:
@@ -142,9 +141,13 @@ def paint(text: str, colour: str | None, *, err: bool = False) -> str:
     return click.style(text, fg=colour)
 
 
-def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is; None if it is none, where nothing is ever cut."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_width(*, err: bool = False) -> int | None:
+    """Columns of the terminal that stdout (stderr) is; None if it is none, where nothing is ever cut."""
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return None
+    from shutil import get_terminal_size  # a pipe is not asked
+
+    return get_terminal_size().columns
 
 
 def cut(text: str, width: int | None) -> str:

@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 from protocol.lifecycle import ProgressValue
 
 if TYPE_CHECKING:

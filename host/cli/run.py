@@ -11,6 +11,7 @@ from host.cli.choices import Word
 from host.cli.output import json_option, socket_option
 from host.config.places import places
 from host.control import signals
+from plugin_sdk import lean
 
 
 @click.command()
@@ -36,7 +37,10 @@ def run(
     in the user's data folder.
     """
     signals.end_at_once_until_started()
+    lean.begin()  # most of what there is to import comes now
     from host.control import daemon
+
+    lean.settle()
 
     if not plugins and config is None:
         plugins = (places(os.environ, os.getuid()).plugins,)

@@ -11,7 +11,7 @@ from host.cli.choices import plugin_argument
 from host.cli.output import json_option, print_json, socket_option
 from host.control.client import Client
 from host.errors import UnknownKey
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 
 @click.group()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from host.observability.bounded import Bounded
+from host.observability.escape import escaped
 from host.observability.events import (
     CallFailed,
     CallReplayed,
@@ -61,7 +61,6 @@ _ACTIONS = {
     "wait": "nothing is done about it yet",
 }
 """Of what the host does about changed files."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class LogLine(msgspec.Struct, kw_only=True, frozen=True):
@@ -77,11 +76,6 @@ class LogLine(msgspec.Struct, kw_only=True, frozen=True):
     message: str
     trace_id: str | None = None
     """Of the trace that the call belonged to, or the call that a plugin worked on when it said this."""
-
-
-def escaped(text: str) -> str:
-    """`text` for a terminal: control characters other than tab and newline are shown, not obeyed."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 def line_of(event: HostEvent) -> LogLine:

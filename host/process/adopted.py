@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Collection
 
 import anyio
-import psutil
 
 from host.process.kill import kill
 from host.process.table import Process, children, look, walk
@@ -130,6 +129,8 @@ def _below_us() -> list[Process]:
 
 def _kill_once() -> None:
     """Where nobody comes to us: what is below us now, as far as psutil can tell."""
+    import psutil
+
     for each in psutil.Process().children(recursive=True):
         try:
             each.kill()
