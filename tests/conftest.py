@@ -3,10 +3,16 @@
 What hosts remember of plugins is each test's own.
 """
 
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+
+# Where a shell forbids it, each process of a test compiles outboard anew, and each worker all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
