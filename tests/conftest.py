@@ -3,6 +3,8 @@
 What hosts remember of plugins is each test's own.
 """
 
+import gc
+import importlib
 import os
 import signal
 import sys
@@ -18,6 +20,13 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
     if signal.getsignal(number) is signal.SIG_IGN:
         # Begun in the background of a shell, or by nohup: what a test starts would inherit that.
         signal.signal(number, usual)
+
+
+def pytest_collection_finish() -> None:
+    """Seven thousand tests are not looked through again with each collection of garbage."""
+    importlib.import_module("hypothesis")  # as its plugin does later; it asks who refers to whom
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
