@@ -495,11 +495,11 @@ async def test_a_plugin_that_waits_for_another_can_be_asked_meanwhile(tmp_path: 
         "\n@plugin.method\ndef wait(ctx: Context) -> list[Any]:\n"
         "    ctx.call('echo', 'until', path='go')\n    return plainly(ctx.settings)\n"
     )
-    until = (
+    waiting = (
         "\n@plugin.method\ndef until(path: str) -> None:\n    open('asked', 'w').close()\n"
         "    while not os.path.exists(path):\n        time.sleep(0.01)\n"
     )
-    echo = write_plugin(tmp_path / "plugins", "echo", ECHO + until)
+    echo = write_plugin(tmp_path / "plugins", "echo", ECHO + waiting)
     plugin = write_plugin(tmp_path / "plugins", "greeter", code, permissions={"plugins": ["echo"]})
     async with make_host(tmp_path, plugin, echo) as host:
 
