@@ -6,12 +6,13 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from host.observability.causes import Cause, Kind
 from host.process.fingerprint import Fingerprint, fingerprint
 from host.supervision.poison import MAX_SUSPECTS, WINDOW_S, Poison, is_evidence
+from tests.support.examples import examples
 
 
 def call(value: object, method: str = "work") -> Fingerprint:
@@ -248,7 +249,7 @@ class Plant:
         return [mark for mark in marks if self.record.refuses(mark)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 30))
 def test_one_poison_among_innocents_is_refused_after_two_deaths(seed: int, innocents: int, room: int) -> None:
     plant = Plant(random.Random(seed), innocents, room, slow=0.0)
@@ -258,7 +259,7 @@ def test_one_poison_among_innocents_is_refused_after_two_deaths(seed: int, innoc
     assert plant.convicted(plant.innocents) == []
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 30), st.floats(0, 1))
 def test_also_if_turns_are_too_short_no_innocent_is_ever_refused(
     seed: int, innocents: int, room: int, slow: float
