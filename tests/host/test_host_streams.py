@@ -452,6 +452,8 @@ def raw_host(tmp_path: Path, answer: str, **features: Any) -> Host:
     code = f"""
 result = {{"provides": {LINES}, "features": ["stream"]}} | {features}
 handshake(**result)
+if not {answer!r}:
+    serve()
 asked = receive()
 id = asked["id"]
 def items(*values, seq=0):
@@ -611,7 +613,7 @@ async def test_a_plugin_needs_permission_for_a_stream_too(tmp_path: Path) -> Non
 
 @on_asyncio_alone
 def test_a_blocking_host_gives_a_plain_iterator(tmp_path: Path, no_loop: None, anyio_backend: Any) -> None:
-    plugin = write_plugin(tmp_path, "maker", STREAMS)
+    plugin = write_plugin(tmp_path, "maker", STREAMS, start={"stop_timeout": "100ms"})
     with BlockingHost(plugins=[plugin], data_dir=tmp_path / "data") as host:
         assert list(host.stream("maker", "count", n=5000)) == list(range(5000))
         for item in host.stream("maker", "count"):

@@ -26,7 +26,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,12 @@ LIVE = ("starting", "running", "degraded", "stopping")
 SERVING = ("running", "degraded")
 WATCHFUL = {"interval": "100ms", "timeout": "200ms", "misses": 2}
 """A [health] table that finds a hang in half a second."""
+REPLACED_SOON: dict[str, Any] = {
+    "restart": {"backoff_min": "20ms", "backoff_max": "50ms"},
+    "health": {"interval": "200ms", "timeout": "500ms", "misses": 2},
+    "start": {"stop_timeout": "50ms"},
+}
+"""Tables of a plugin that, whatever becomes of it, has a successor within a second or two."""
 PROBE_S = 0.005
 CALL_PACE_S = 0.01
 """Between two calls to the sibling: a call costs two processes much more than a look at the loop."""
@@ -158,6 +164,18 @@ class Arena(Stage):
         """It serves again, and answers."""
         await self.serves(plugin)
         await self.call(plugin, "echo", value=1)
+
+    async def serves_again(self) -> int:
+        """Started if need be, the victim answers: the generation that does."""
+        with anyio.fail_after(15):
+            while True:
+                with suppress(OutboardError):
+                    if await self.call("victim", "echo", value=1, timeout=1.0) == 1:
+                        return int(self.status().generation)
+                if self.status().state in ("stopped", "failed", "quarantined"):
+                    with suppress(OutboardError):
+                        await self.host.start("victim")
+                await anyio.sleep(0.02)
 
 
 def is_end(event: StateChanged) -> bool:
