@@ -26,6 +26,7 @@ test: $(READY)  ## the tests, on real processes where the risk is
 
 test-chaos: $(READY)  ## half an hour on a machine of its own: the fault matrix, strictly, and ten thousand faults
 	OUTBOARD_STRICT=1 $(BIN)/python -m pytest -n 0 -m "chaos or not chaos" tests/faulty
+	OUTBOARD_STRICT=1 $(BIN)/python -m pytest tests/protocol tests/contracts tests/supervision/test_poison.py
 	$(BIN)/python -m pytest -m chaos tests/host
 	$(BIN)/python -m pytest -n 0 -m chaos tests/samples
 	OUTBOARD_STRICT=1 $(BIN)/python -m tests.faulty.walk --faults 10000 --page docs/reliability.md

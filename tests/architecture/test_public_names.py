@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from mypy import api
 
 import host
 
+Check = Callable[[Path], tuple[str, str, int]]
 
-def test_every_public_name_is_there_and_no_other(tmp_path: Path) -> None:
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
+    """mypy, strictly: what it says, what went wrong, its exit code. It reads outboard once."""
+    cache = tmp_path_factory.mktemp("mypy")
+    return lambda app: api.run(["--strict", "--no-error-summary", "--cache-dir", str(cache), str(app)])
+
+
+def test_every_public_name_is_there_and_no_other(tmp_path: Path, check: Check) -> None:
     app = tmp_path / "app.py"
     app.write_text("\n".join(["import host", *(f"host.{name}" for name in host.__all__), "host.Nonsense"]))
-    said, wrong, _ = api.run(["--strict", "--no-error-summary", "--cache-dir", str(tmp_path), str(app)])
+    said, wrong, _ = check(app)
     assert wrong == ""
     assert [line.split("error: ")[1] for line in said.splitlines()] == [
         'Module has no attribute "Nonsense"  [attr-defined]'
@@ -41,11 +52,10 @@ async def look(host: Host) -> list[str]:
 """
 
 
-def test_what_a_host_returns_and_tells_can_be_typed_strictly(tmp_path: Path) -> None:
+def test_what_a_host_returns_and_tells_can_be_typed_strictly(tmp_path: Path, check: Check) -> None:
     app = tmp_path / "app.py"
     app.write_text(APP)
-    said, wrong, code = api.run(["--strict", "--no-error-summary", "--cache-dir", str(tmp_path), str(app)])
-    assert (said, wrong, code) == ("", "", 0)
+    assert check(app) == ("", "", 0)
 
 
 def test_every_event_that_a_host_tells_is_public() -> None:

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 import jsonschema_rs
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
 from host.contracts.fit import differences
 from protocol.contract import schema_of
+from tests.support.examples import examples
 
 
 class Doc(msgspec.Struct):
@@ -236,7 +237,7 @@ def fits(value: Any, schema: Any, root: Any) -> bool:
     return jsonschema_rs.Draft202012Validator(whole, offline=True).is_valid(value)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(SCHEMAS, SCHEMAS, st.data())
 def test_if_nothing_differs_every_value_that_may_be_sent_is_taken(
     sends: dict[str, Any], takes: dict[str, Any], data: st.DataObject
@@ -247,7 +248,7 @@ def test_if_nothing_differs_every_value_that_may_be_sent_is_taken(
             assert fits(value, taken, taken), (value, sends, taken)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(SCHEMAS)
 def test_every_schema_fits_itself_or_says_too_little(schema: dict[str, Any]) -> None:
     assert all(each.kind == "unclear" for each in differences(schema, schema))

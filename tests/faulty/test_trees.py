@@ -75,7 +75,7 @@ def stage(home: Path, make: Maker, **options: Any) -> Iterator[Stage]:
             try:
                 with Client(daemon.socket) as client:
                     asked = {"plugin": "steady", "method": "echo", "params": {}, "timeout": 5}
-                    while not over.wait(0.005):
+                    while not over.wait(0.02):
                         client.ask("call", asked, timeout=10)
                         answered.append(1)
             except BaseException as error:

@@ -5,9 +5,11 @@ on the others it is marked `chaos`, and runs with `make test-chaos`.
 """
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sniffio
 
 from tests.support.loops import LOOPS
 
@@ -23,9 +25,17 @@ _THE_LOOPS_OWN = {
 }
 
 
-@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
+@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys(), scope="module")
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+@pytest.fixture
+def no_loop() -> Iterator[None]:
+    """For a test without a loop: the one that its file shares is named in this thread's context."""
+    token = sniffio.current_async_library_cvar.set(None)
+    yield
+    sniffio.current_async_library_cvar.reset(token)
 
 
 @pytest.hookimpl(tryfirst=True)  # before those with the mark are left out

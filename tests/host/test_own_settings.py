@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,18 @@ def greeter(tmp_path: Path, code: str = SERIAL, **more: Any) -> Host:
     return make_host(tmp_path, plugin, overrides=tmp_path / "overrides.toml", **more)
 
 
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Returns once it is so, which another process sees to."""
+    with anyio.fail_after(10):
+        while not await is_so():  # noqa: ASYNC110  # no event tells of it
+            await anyio.sleep(0.005)
+
+
+async def in_flight(host: Host) -> bool:
+    """Whether greeter has a call in hand."""
+    return host.status("greeter").plugins[0].calls.in_flight > 0
+
+
 def overrides(tmp_path: Path) -> Any:
     file = tmp_path / "overrides.toml"
     return tomllib.loads(file.read_text()) if file.exists() else {}
@@ -154,9 +168,11 @@ async def test_the_author_hears_of_every_change_with_what_was_and_what_is(tmp_pa
         await change(host, greeting="Servus")
         await host.configure({"plugins.greeter.settings.times": 2})
         expected = [[["Hi", 1], ["Servus", 1]], [["Servus", 1], ["Servus", 2]]]
-        with anyio.fail_after(10):
-            while await host.call("greeter", "history") != expected:
-                await anyio.lowlevel.checkpoint()
+
+        async def heard() -> bool:
+            return await host.call("greeter", "history") == expected
+
+        await until(heard)
 
 
 async def test_whose_word_it_is_is_kept_and_shown(tmp_path: Path) -> None:
@@ -245,9 +261,11 @@ async def test_start_code_and_a_change_may_lead_to_changes(tmp_path: Path) -> No
     import textwrap
 
     async with greeter(tmp_path, CODE + textwrap.dedent(code)) as host:
-        with anyio.fail_after(10):
-            while await host.call("greeter", "told") != ["Started", 5]:
-                await anyio.lowlevel.checkpoint()
+
+        async def changed() -> bool:
+            return await host.call("greeter", "told") == ["Started", 5]
+
+        await until(changed)
         assert overrides(tmp_path) == said_by_plugin(greeting="Started", times=5)
 
 
@@ -419,14 +437,11 @@ def check(settings: Settings) -> None:
 @plugin.on_config_change
 def changed() -> None:
     pass
+
+@plugin.method
+def told(ctx: Context) -> int:
+    return ctx.settings.x
 """
-
-
-async def until_there(path: Path) -> None:
-    """Another process makes it."""
-    with anyio.fail_after(10):
-        while not await anyio.Path(path).exists():
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_an_operators_change_and_a_plugins_own_do_not_wait_for_each_other(tmp_path: Path) -> None:
@@ -437,16 +452,17 @@ async def test_an_operators_change_and_a_plugins_own_do_not_wait_for_each_other(
         operators = partial_configure(host, "plugins.greeter.settings.times", 4)
 
         async def release() -> None:
-            await until_there(slow / "asked")
-            with anyio.fail_after(10):
-                while not host.status("greeter").plugins[0].calls.in_flight:
-                    await anyio.lowlevel.checkpoint()
+            await until(anyio.Path(slow / "asked").exists)
+            await until(partial(in_flight, host))
             (slow / "go").touch()
 
         with anyio.fail_after(20):
-            _, _, own, _ = await settled(
+            busy, theirs, own, released = await settled(
                 [host_is_busy, operators, lambda: change(host, greeting="Servus"), release]
             )
+        assert released is None
+        assert [change.name for change in busy.live] == ["slow"]
+        assert [change.name for change in theirs.live] == ["greeter"]
         assert own == ["Servus", 4, "Servus", 4]
 
 
@@ -457,19 +473,18 @@ async def test_a_plugin_that_waits_to_change_its_settings_can_be_restarted(tmp_p
         pid = pid_of(host, "greeter")
 
         async def restart() -> None:
-            with anyio.fail_after(10):
-                while not host.status("greeter").plugins[0].calls.in_flight:
-                    await anyio.lowlevel.checkpoint()
+            await until(partial(in_flight, host))
             await host.restart("greeter")
             (slow / "go").touch()
 
-        _, own, _ = await settled(
+        _, own, restarted = await settled(
             [
                 partial_configure(host, "plugins.slow.settings.x", 1),
                 lambda: change(host, greeting="Servus"),
                 restart,
             ]
         )
+        assert restarted is None
         assert own["kind"] == "RemoteError"  # it was told in time, and could say so
         assert pid_of(host, "greeter") != pid
         assert "greeter" not in overrides(tmp_path)["plugins"]
@@ -480,16 +495,16 @@ async def test_a_plugin_that_waits_for_another_can_be_asked_meanwhile(tmp_path: 
         "\n@plugin.method\ndef wait(ctx: Context) -> list[Any]:\n"
         "    ctx.call('echo', 'until', path='go')\n    return plainly(ctx.settings)\n"
     )
-    until = (
+    waiting = (
         "\n@plugin.method\ndef until(path: str) -> None:\n    open('asked', 'w').close()\n"
         "    while not os.path.exists(path):\n        time.sleep(0.01)\n"
     )
-    echo = write_plugin(tmp_path / "plugins", "echo", ECHO + until)
+    echo = write_plugin(tmp_path / "plugins", "echo", ECHO + waiting)
     plugin = write_plugin(tmp_path / "plugins", "greeter", code, permissions={"plugins": ["echo"]})
     async with make_host(tmp_path, plugin, echo) as host:
 
         async def configure() -> None:
-            await until_there(echo / "asked")
+            await until(anyio.Path(echo / "asked").exists)
             await host.configure({GREETING: "Servus"})
             (echo / "go").touch()
 

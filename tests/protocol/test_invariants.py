@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import protocol
@@ -24,6 +24,7 @@ from protocol.lifecycle import Limits
 from protocol.outbox import Lane
 from protocol.phases import Phase
 from protocol.session import Session
+from tests.support.examples import examples
 from tests.support.linked_sessions import answers, asks, framed, seen, tells
 
 LIMITS = Limits(max_in_flight=3, queue=2)
@@ -128,7 +129,7 @@ class History:
         return [msgspec.json.decode(body) for body in bodies if isinstance(body, bytes)]
 
 
-quick = settings(max_examples=200, deadline=None)
+quick = examples(200)
 
 
 @quick
@@ -172,7 +173,7 @@ def test_i3_no_call_outlives_its_deadline_whatever_the_pipe_does(steps: list[Ste
     assert history.session.next_deadline() is None
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.lists(st.binary(max_size=200), max_size=6), st.sampled_from(["host", "plugin", "peer"]))
 def test_i4_arbitrary_bytes_never_raise(chunks: list[bytes], role: Any) -> None:
     for data in (chunks, [framed(chunk or b"x") for chunk in chunks]):
@@ -184,7 +185,7 @@ def test_i4_arbitrary_bytes_never_raise(chunks: list[bytes], role: Any) -> None:
         assert session.phase is Phase.CLOSED
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     MESSAGES, st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3), st.integers(0, 4)), max_size=4)
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -17,6 +17,7 @@ from protocol.events import Ended, Reply, Request, Streamed
 from protocol.framing import FrameReader, Packed, frame
 from protocol.packed import MAX_VALUES, why_unsafe
 from protocol.session import Session
+from tests.support.examples import examples
 from tests.support.linked_sessions import LinkedSessions
 
 pack = msgspec.msgpack.encode
@@ -32,13 +33,13 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(VALUES)
 def test_what_msgspec_writes_is_safe(value: Any) -> None:
     assert why_unsafe(pack(value)) is None
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.binary(max_size=60), VALUES, st.integers(0, 400))
 def test_what_is_called_safe_can_be_decoded_and_handed_on(noise: bytes, value: Any, at: int) -> None:
     whole = pack(value)
@@ -78,7 +79,7 @@ def test_128_containers_inside_each_other_are_allowed() -> None:
 # -- values ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(VALUES)
 def test_one_byte_tells_how_a_value_is_encoded(value: Any) -> None:
     packed = values.told_apart(Raw(pack(value)))
@@ -250,7 +251,7 @@ def test_a_bad_packed_reply_settles_its_call() -> None:
     assert reply.error is not None
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.binary(min_size=1, max_size=200))
 def test_no_packed_body_raises(body: bytes) -> None:
     session = Session("peer")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -18,6 +18,7 @@ from protocol.lifecycle import Limits, ProgressValue
 from protocol.pending import Call
 from protocol.session import Session
 from protocol.streams import MAX_BATCH_BYTES, MAX_UNUSED_BYTES, Receiving, Sending, size_of
+from tests.support.examples import examples
 from tests.support.linked_sessions import LinkedSessions, codes, framed, said, tells
 
 SIZES = st.one_of(
@@ -86,7 +87,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(1, 12), STEPS)
 def test_whatever_both_do_all_items_arrive_in_order_and_never_too_many_are_on_their_way(
     credit: int, steps: list[tuple[Any, ...]]
@@ -107,7 +108,7 @@ def test_whatever_both_do_all_items_arrive_in_order_and_never_too_many_are_on_th
     assert pipe.got == sent
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(1, 12), st.lists(SIZES, min_size=1, max_size=40))
 def test_a_receiver_that_has_used_all_has_given_so_much_credit_that_the_sender_never_stands_still(
     credit: int, sizes: list[int]
@@ -350,7 +351,7 @@ def test_progress_reaches_the_call_and_the_latest_word_wins() -> None:
     assert isinstance(reply, Reply)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(
         st.one_of(

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.envelope import Meta
@@ -15,6 +15,7 @@ from protocol.events import Ended, Reply, Request, Uploaded, Wanted
 from protocol.pending import Call
 from protocol.session import Session
 from protocol.streams import MAX_BATCH_BYTES, MAX_UNUSED_BYTES, size_of
+from tests.support.examples import examples
 from tests.support.linked_sessions import LinkedSessions, framed, said, tells
 
 
@@ -180,7 +181,7 @@ def test_a_call_that_is_given_up_takes_its_items_out_of_the_box() -> None:
 SIZES = st.one_of(st.integers(1, 30), st.sampled_from([MAX_BATCH_BYTES, MAX_UNUSED_BYTES // 2, 3 << 20]))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(1, 9), st.lists(SIZES, max_size=25), st.randoms(use_true_random=False))
 def test_whatever_the_sizes_and_the_pace_all_items_arrive_and_few_wait(
     credit: int, sizes: list[int], random: Any

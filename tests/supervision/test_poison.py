@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from host.observability.causes import Cause, Kind
@@ -14,6 +14,7 @@ from host.process.fingerprint import Fingerprint, fingerprint, forget_params, wo
 from host.supervision.poison import MAX_SUSPECTS, WINDOW_S, Poison, is_evidence
 from protocol.pending import Call
 from protocol.streams import Sending
+from tests.support.examples import examples
 
 
 def call(value: object, method: str = "work") -> Fingerprint:
@@ -250,7 +251,7 @@ class Plant:
         return [mark for mark in marks if self.record.refuses(mark)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 30))
 def test_one_poison_among_innocents_is_refused_after_two_deaths(seed: int, innocents: int, room: int) -> None:
     plant = Plant(random.Random(seed), innocents, room, slow=0.0)
@@ -260,7 +261,7 @@ def test_one_poison_among_innocents_is_refused_after_two_deaths(seed: int, innoc
     assert plant.convicted(plant.innocents) == []
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 30), st.floats(0, 1))
 def test_also_if_turns_are_too_short_no_innocent_is_ever_refused(
     seed: int, innocents: int, room: int, slow: float

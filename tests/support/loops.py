@@ -12,9 +12,14 @@ LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
     "trio": ("trio", {}),
 }
 
-on_every_loop = pytest.mark.parametrize("anyio_backend", LOOPS.values(), ids=LOOPS.keys())
-on_asyncio_alone = pytest.mark.parametrize(
-    "anyio_backend", [LOOPS["asyncio"], LOOPS["uvloop"]], ids=["asyncio", "uvloop"]
-)
+
+def _on(*names: str) -> pytest.MarkDecorator:
+    """The tests of a file follow loop by loop, so that they can share a host on each."""
+    loops = [LOOPS[name] for name in names]
+    return pytest.mark.parametrize("anyio_backend", loops, ids=names, scope="module")
+
+
+on_every_loop = _on(*LOOPS)
+on_asyncio_alone = _on("asyncio", "uvloop")
 """For what is native to asyncio: its tasks, its timeouts."""
-on_trio_alone = pytest.mark.parametrize("anyio_backend", [LOOPS["trio"]], ids=["trio"])
+on_trio_alone = _on("trio")

@@ -186,7 +186,7 @@ async def staged(tmp_path: Path, *plugins: Path) -> AsyncIterator[Stage]:
             while True:
                 assert await host.call("steady", "echo", value=stage.answered, timeout=5) == stage.answered
                 stage.answered += 1
-                await anyio.sleep(0.002)  # a pace, not a wait: the machine is for the plugin under test too
+                await anyio.sleep(0.005)  # a pace, not a wait: the machine is for the plugin under test too
 
         tasks.start_soon(call_on)
         for plugin in plugins:
