@@ -16,6 +16,12 @@ def spin() -> None:
     while True:
         pass
 """
+HELD = """
+@plugin.method
+def hold() -> None:
+    while True:
+        time.sleep(0.01)
+"""
 ASYNC = """
 import asyncio
 @plugin.method
@@ -56,10 +62,10 @@ def test_kill_9_of_the_daemon_leaves_no_plugin(home: Path) -> None:
 
 
 def test_sigterm_ends_the_daemon_with_0_and_everything_with_it(home: Path) -> None:
-    busy = write_plugin(home / "plugins", "busy", BUSY, start={"stop_timeout": "100ms"})
+    busy = write_plugin(home / "plugins", "busy", HELD, start={"stop_timeout": "100ms"})
     idle = write_plugin(home / "plugins", "idle")
     with Daemon(home, busy, idle) as daemon:
-        begin_call(daemon, "busy", "spin")
+        begin_call(daemon, "busy", "hold")
         pids = daemon.pids()
         assert daemon.stop(signal.SIGTERM) == 0
         assert all(map(is_gone, pids))
