@@ -95,12 +95,15 @@ def outboard(*words: Word, env: dict[str, str], **options: Any) -> Done:
     return done
 
 
-def on_terminal(*words: Word, env: dict[str, str], columns: int = 80, whole: bool = False) -> Done:
-    """Runs a command whose stdin, stdout and stderr are a terminal; `out` is what a person sees."""
+def on_terminal(*words: Word, env: dict[str, str], columns: int = 80, **options: Any) -> Done:
+    """Runs a command whose stdin, stdout and stderr are a terminal; `out` is what a person sees.
+
+    `options` are those of `begin`.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     env = env | {"TERM": "xterm-256color"}
-    process = begin(words, env=env, stdin=theirs, stdout=theirs, stderr=theirs, whole=whole)
+    process = begin(words, env=env, **{"stdin": theirs, "stdout": theirs, "stderr": theirs} | options)
     os.close(theirs)
     seen = b""
     ends_at = time.monotonic() + PATIENCE_S
