@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
+import marshal
 import os
 import select
 import selectors
@@ -30,7 +30,7 @@ from contextlib import ExitStack, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 Word = str | bytes | os.PathLike[str]
 
@@ -38,14 +38,15 @@ USUAL = {"LANG": "C.UTF-8", "PYTHONWARNINGS": "error"}
 """What of an environment is heeded at the start of Python, as every test here has it."""
 LIBRARIES = ("anyio._backends._asyncio", "h11", "rich.live", "rich.markdown", "rich.progress", "uvloop")
 """What commands import in the middle of their work."""
-_STATUS = struct.Struct("!i")
+HAS_PIDFD = hasattr(os, "pidfd_open")
+_NUMBER = struct.Struct("!i")
 _CHUNK = 65536
 
 
 def can_fork(env: Mapping[str, str]) -> bool:
     """Whether nothing in `env` is for the start of an interpreter but what the server was started with."""
     heeded = {name: env[name] for name in env if name.startswith(("PYTHON", "LANG", "LC_"))}
-    return heeded == USUAL and hasattr(os, "pidfd_open")
+    return heeded == USUAL and HAS_PIDFD
 
 
 class Fork:
@@ -87,22 +88,17 @@ class Fork:
             self._said, said = socket.socketpair()
             closing.enter_context(said)
             socket.send_fds(_server(), [b"\0"], [*standard, said.fileno()])
-        request = {
-            "words": [os.fsdecode(word) for word in words],
-            "env": dict(env),
-            "cwd": os.fsdecode(cwd or os.getcwd()),
-            "session": start_new_session,
-        }
-        self._said.sendall(json.dumps(request).encode())
-        self._said.shutdown(socket.SHUT_WR)
+        folder = os.fsdecode(cwd or os.getcwd())
+        request = marshal.dumps(([os.fsdecode(word) for word in words], dict(env), folder, start_new_session))
+        self._said.sendall(_NUMBER.pack(len(request)) + request)
         self.pid = self._hear(5.0)
 
     def _hear(self, timeout: float | None) -> int:
         """The next number that the server says. Raises TimeoutError."""
         self._said.settimeout(timeout)
-        data = self._said.recv(_STATUS.size, socket.MSG_WAITALL)
-        assert len(data) == _STATUS.size, "the process that commands are forked of has ended"
-        return int(_STATUS.unpack(data)[0])
+        data = self._said.recv(_NUMBER.size, socket.MSG_WAITALL)
+        assert len(data) == _NUMBER.size, "the process that commands are forked of has ended"
+        return int(_NUMBER.unpack(data)[0])
 
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._said], [], [], 0)[0]:
@@ -161,7 +157,20 @@ def _server() -> socket.socket:
         )
     atexit.register(process.wait, 10)
     atexit.register(ours.close)
+    atexit.register(ours.shutdown, socket.SHUT_RDWR)  # shells may hold it too
     return ours
+
+
+def in_shells(folder: Path) -> tuple[dict[str, str], list[int]]:
+    """Makes an `outboard` in `folder` that is forked; the environment and the descriptors that it needs."""
+    if not HAS_PIDFD:
+        return {}, []
+    program = folder / "outboard"
+    client = Path(__file__).with_name("fork_client.py").read_text()
+    program.write_text(f"#!{sys.executable} -IS\n{client}")
+    program.chmod(0o755)
+    fd = _server().fileno()
+    return {"OUTBOARD_FORKS": str(fd)}, [fd]
 
 
 # -- in the process of the server, and in its forks ------------------------------------------------------
@@ -178,66 +187,84 @@ def _load() -> None:
     gc.freeze()  # what is never looked at again stays common to all forks
 
 
-def _serve(control: socket.socket) -> socket.socket:
-    """Returns in every fork, with the connection to whoever asked for it."""
+class _Child(NamedTuple):
+    pid: int
+    pidfd: int
+    asking: socket.socket
+    """The connection to whoever asked for it."""
+
+
+Request = tuple[list[str], dict[str, str], str, bool]
+
+
+def _serve(control: socket.socket) -> Request:
+    """Returns in every fork, with what it is to be."""
     with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ, None)
+        selector.register(control, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
+                if selector.get_map().get(key.fd) is not key:
+                    continue  # it was closed just now
                 if key.fileobj is control:
                     _, fds, _, _ = socket.recv_fds(control, 1, 4)
                     if not fds:
                         os._exit(0)  # nobody is there any more
                     asking = socket.socket(fileno=fds.pop())
+                    with asking.makefile("rb") as said:
+                        request: Request = marshal.loads(said.read(_NUMBER.unpack(said.read(4))[0]))
                     pid = os.fork()
                     if pid == 0:
                         for number, fd in enumerate(fds):
                             os.dup2(fd, number)
-                        _close_all(selector, fds)
-                        return asking
+                        _close_all(selector, asking, fds)
+                        return request
                     for fd in fds:
                         os.close(fd)
-                    asking.sendall(_STATUS.pack(pid))
-                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, asking))
-                elif key.fileobj is not key.data[1]:
-                    pid, asking = key.data
-                    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+                    _tell(asking, pid)
+                    child = _Child(pid, os.pidfd_open(pid), asking)
+                    selector.register(child.pidfd, selectors.EVENT_READ, child)
+                    selector.register(child.asking, selectors.EVENT_READ, child)
+                elif key.fd == key.data.pidfd:
+                    ended = os.waitid(os.P_PID, key.data.pid, os.WEXITED | os.WNOWAIT)
                     assert ended is not None
-                    status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-                    with suppress(ConnectionError):
-                        asking.sendall(_STATUS.pack(status))
-                    selector.unregister(key.fileobj)
-                    os.close(key.fd)
-                    selector.register(asking, selectors.EVENT_READ, key.data)
-                else:  # whoever asked has closed the connection: the pid is not needed any more
-                    pid, asking = key.data
-                    selector.unregister(asking)
-                    asking.close()
-                    os.waitpid(pid, 0)
+                    _tell(key.data.asking, ended.si_status * (1 if ended.si_code == os.CLD_EXITED else -1))
+                    selector.unregister(key.fd)
+                else:  # whoever asked needs the pid no more: it has been told, or it has ended
+                    os.kill(key.data.pid, signal.SIGKILL)
+                    os.waitpid(key.data.pid, 0)
+                    with suppress(KeyError):
+                        selector.unregister(key.data.pidfd)
+                    selector.unregister(key.fd)
+                    os.close(key.data.pidfd)
+                    key.data.asking.close()
 
 
-def _close_all(selector: selectors.BaseSelector, more: list[int]) -> None:
-    """What belongs to the server, and to other forks."""
-    for key in list(selector.get_map().values()):
+def _tell(asking: socket.socket, number: int) -> None:
+    with suppress(ConnectionError):
+        asking.sendall(_NUMBER.pack(number))
+
+
+def _close_all(selector: selectors.BaseSelector, asking: socket.socket, fds: list[int]) -> None:
+    """In a fork: what belongs to the server, and to other forks."""
+    asking.close()
+    for fd in fds:
+        os.close(fd)
+    for key in selector.get_map().values():
         if isinstance(key.fileobj, socket.socket):
             key.fileobj.close()
-        else:
-            os.close(key.fd)
-            key.data[1].close()
-    for fd in more:
-        os.close(fd)
+            if key.data is not None:
+                os.close(key.data.pidfd)
 
 
-def _become(asking: socket.socket) -> None:
+def _become(request: Request) -> None:
     """The command that is asked for, but for running it."""
-    with asking, asking.makefile("rb") as said:
-        request = json.load(said)
-    if request["session"]:
+    words, env, folder, is_session = request
+    if is_session:
         os.setsid()
-    os.chdir(request["cwd"])
+    os.chdir(folder)
     os.environ.clear()
-    os.environ.update(request["env"])
-    sys.argv = ["outboard", *request["words"]]
+    os.environ.update(env)
+    sys.argv = ["outboard", *words]
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         was = getattr(sys, name)
         line_by_line = 1 if fd == 2 or os.isatty(fd) else -1
