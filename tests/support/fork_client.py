@@ -1,6 +1,5 @@
-"""What `outboard` is in a shell of the tests: it has the command forked (forks.py), and ends as that does.
-
-Imports what costs nothing to import. If it is killed, so is the command.
+"""What `outboard` and `python FILE` are in a shell of the tests: it has them forked (forks.py), and ends
+as they do. Imports what costs nothing to import. If it is killed, so is the fork.
 """
 
 import _signal
@@ -9,12 +8,15 @@ import marshal
 import os
 import sys
 
+name, *words = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+if name == "python" and (not words or words[0].startswith("-")):
+    os.execv(sys.executable, [sys.executable, *words])
 control = _socket.socket(fileno=int(os.environ.pop("OUTBOARD_FORKS")))
 ours, theirs = _socket.socketpair()
 given = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, theirs.fileno()))
 control.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, given)])
 theirs.close()
-request = marshal.dumps((sys.argv[1:], dict(os.environ), os.getcwd(), False))
+request = marshal.dumps(([name, *words], dict(os.environ), os.getcwd(), False))
 ours.sendall(len(request).to_bytes(4, "big") + request)
 
 

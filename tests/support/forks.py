@@ -16,6 +16,7 @@ import atexit
 import gc
 import marshal
 import os
+import runpy
 import select
 import selectors
 import signal
@@ -36,7 +37,10 @@ Word = str | bytes | os.PathLike[str]
 
 USUAL = {"LANG": "C.UTF-8", "PYTHONWARNINGS": "error"}
 """What of an environment is heeded at the start of Python, as every test here has it."""
-LIBRARIES = ("anyio._backends._asyncio", "h11", "rich.live", "rich.markdown", "rich.progress", "uvloop")
+LIBRARIES = (
+    *("anyio._backends._asyncio", "uvloop", "h11", "host.blocking"),
+    *("rich.live", "rich.markdown", "rich.progress"),
+)
 """What commands import in the middle of their work."""
 HAS_PIDFD = hasattr(os, "pidfd_open")
 _NUMBER = struct.Struct("!i")
@@ -89,7 +93,8 @@ class Fork:
             closing.enter_context(said)
             socket.send_fds(_server(), [b"\0"], [*standard, said.fileno()])
         folder = os.fsdecode(cwd or os.getcwd())
-        request = marshal.dumps(([os.fsdecode(word) for word in words], dict(env), folder, start_new_session))
+        argv = ["outboard", *map(os.fsdecode, words)]
+        request = marshal.dumps((argv, dict(env), folder, start_new_session))
         self._said.sendall(_NUMBER.pack(len(request)) + request)
         self.pid = self._hear(5.0)
 
@@ -162,13 +167,17 @@ def _server() -> socket.socket:
 
 
 def in_shells(folder: Path) -> tuple[dict[str, str], list[int]]:
-    """Makes an `outboard` in `folder` that is forked; the environment and the descriptors that it needs."""
+    """Makes programs in `folder` that are forked; the environment and the descriptors that they need.
+
+    They are `outboard`, and a `python` that forks whatever is a file.
+    """
     if not HAS_PIDFD:
         return {}, []
-    program = folder / "outboard"
     client = Path(__file__).with_name("fork_client.py").read_text()
-    program.write_text(f"#!{sys.executable} -IS\n{client}")
-    program.chmod(0o755)
+    for name in ("outboard", "python"):
+        program = folder / name
+        program.write_text(f"#!{sys.executable} -IS\n{client}")
+        program.chmod(0o755)
     fd = _server().fileno()
     return {"OUTBOARD_FORKS": str(fd)}, [fd]
 
@@ -258,13 +267,13 @@ def _close_all(selector: selectors.BaseSelector, asking: socket.socket, fds: lis
 
 def _become(request: Request) -> None:
     """The command that is asked for, but for running it."""
-    words, env, folder, is_session = request
+    argv, env, folder, is_session = request
     if is_session:
         os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv = ["outboard", *words]
+    sys.argv = argv
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         was = getattr(sys, name)
         line_by_line = 1 if fd == 2 or os.isatty(fd) else -1
@@ -287,16 +296,27 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
+def _run() -> None:
+    """What a command line says: `outboard` with its words, or `python` with a file."""
+    if sys.argv[0] == "python":
+        del sys.argv[0]
+        sys.path[0] = os.path.dirname(sys.argv[0])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    else:
+        from host.cli import main
+
+        main()
+
+
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for those who run the tests
     sys.path[0] = str(Path(__file__).parents[2])
     _load()
     _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
-    from host.cli import main
-
     try:
-        main()
+        _run()
     except SystemExit as ended:
         if not isinstance(ended.code, int | None):
             raise
         _end(ended.code or 0)
+    _end(0)
