@@ -137,7 +137,7 @@ class Daemon:
     """`outboard run` with `plugins`, which are folders to scan or plugins. Entered, it is ready.
 
     `under` is a command that becomes it: `nohup`, say, or a shell that ends in `exec "$@"`. If `options`,
-    which are those of `begin`, name a stderr, then `said` is empty.
+    which are those of Popen, name a stderr, then `said` is empty. It is forked as `begin` says.
     """
 
     def __init__(
@@ -147,12 +147,14 @@ class Daemon:
         words: Sequence[Word] = (),
         env: dict[str, str] | None = None,
         under: Sequence[Word] = (),
+        whole: bool = False,
         **options: Any,
     ) -> None:
         self.home = home
         self.env = environment(home) | (env or {})
         self.socket = self.env["OUTBOARD_SOCKET"]
         self._under = under
+        self._whole = whole
         self._words: list[Word] = ["run", *words]
         for plugin in plugins:
             self._words += ["--plugins", plugin]
@@ -179,7 +181,7 @@ class Daemon:
             if self._under:
                 self.process = subprocess.Popen([*self._under, *OUTBOARD, *self._words], **options)
             else:
-                self.process = begin(self._words, **options)
+                self.process = begin(self._words, whole=self._whole, **options)
         try:
             eventually(self._is_ready)
         except BaseException:
