@@ -115,7 +115,7 @@ class Shell:
             self._started += 1
             log = f".started-{self._started}"
             ready = f"grep -q -m1 'ready:' <(timeout {COMMAND_S:g} tail -n +1 -F {log} 2>/dev/null)"
-            command = f"{command[:-1]} >{log} 2>&1 &\n{ready} && cat {log}"
+            command = f"{command[:-1]} >{log} 2>&1 &\n{ready} && sed '/ready:/q' {log}"
         assert self._process.stdin is not None
         script = f"{{\n{command}\n}} </dev/null\necho; echo '{_END}' $?\n"
         self._process.stdin.write(script.encode())

@@ -220,7 +220,7 @@ class Daemon:
     def begin(self, *words: Word, **options: Any) -> subprocess.Popen[bytes] | Fork:
         """A command that goes on; the caller waits for it. `options` are those of `begin`."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return begin(words, env=self.env, **pipes | options)
+        return begin(words, **{"env": self.env} | pipes | options)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """By signal; its exit code."""
