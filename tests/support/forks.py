@@ -1,8 +1,10 @@
 """Commands as forks of one process that has loaded them all: a command without its start.
 
-    test  ---  one byte and five descriptors  -->  `serve`, a process of its own
-          ---  words, environment, folder     -->  its fork, which becomes the command
-          <--  pid, then how it ended         ---  `serve`
+This is the side of the tests; the other is fork_server.py.
+
+    test  ---  stdin, stdout, stderr, a connection  -->  the server
+          ---  words, environment, folder           -->  its fork, which becomes the command
+          <--  pid, then how it ended               ---  the server
 
 What is forked is a real process: it has stdin, stdout and stderr of its own, takes signals, ends with a
 code and is called by the same `main` as the console script. What it lacks is a start: an interpreter, its
@@ -13,10 +15,8 @@ tests of starting, and one run of every command (test_whole_processes.py), are n
 from __future__ import annotations
 
 import atexit
-import gc
 import marshal
 import os
-import runpy
 import select
 import selectors
 import signal
@@ -24,24 +24,17 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 Word = str | bytes | os.PathLike[str]
 
 USUAL = {"LANG": "C.UTF-8", "PYTHONWARNINGS": "error"}
 """What of an environment is heeded at the start of Python, as every test here has it."""
-LIBRARIES = (
-    *("anyio._backends._asyncio", "uvloop", "h11", "host.blocking"),
-    *("rich.live", "rich.markdown", "rich.progress"),
-)
-"""What commands import in the middle of their work."""
 HAS_PIDFD = hasattr(os, "pidfd_open")
 _NUMBER = struct.Struct("!i")
 _CHUNK = 65536
@@ -155,7 +148,7 @@ def _server() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())],
+            [sys.executable, Path(__file__).with_name("fork_server.py"), str(theirs.fileno())],
             env={"PATH": os.environ["PATH"]} | USUAL,
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -180,143 +173,3 @@ def in_shells(folder: Path) -> tuple[dict[str, str], list[int]]:
         program.chmod(0o755)
     fd = _server().fileno()
     return {"OUTBOARD_FORKS": str(fd)}, [fd]
-
-
-# -- in the process of the server, and in its forks ------------------------------------------------------
-
-
-def _load() -> None:
-    """Everything that a command may need."""
-    from host.cli.app import COMMANDS
-
-    rooms = {f"host.cli.{room}" for room, _ in COMMANDS.values()}
-    for name in (*sorted(rooms), "host.control.daemon", "host.control.http", *LIBRARIES):
-        import_module(name)
-    gc.collect()
-    gc.freeze()  # what is never looked at again stays common to all forks
-
-
-class _Child(NamedTuple):
-    pid: int
-    pidfd: int
-    asking: socket.socket
-    """The connection to whoever asked for it."""
-
-
-Request = tuple[list[str], dict[str, str], str, bool]
-
-
-def _serve(control: socket.socket) -> Request:
-    """Returns in every fork, with what it is to be."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if selector.get_map().get(key.fd) is not key:
-                    continue  # it was closed just now
-                if key.fileobj is control:
-                    _, fds, _, _ = socket.recv_fds(control, 1, 4)
-                    if not fds:
-                        os._exit(0)  # nobody is there any more
-                    asking = socket.socket(fileno=fds.pop())
-                    with asking.makefile("rb") as said:
-                        request: Request = marshal.loads(said.read(_NUMBER.unpack(said.read(4))[0]))
-                    pid = os.fork()
-                    if pid == 0:
-                        for number, fd in enumerate(fds):
-                            os.dup2(fd, number)
-                        _close_all(selector, asking, fds)
-                        return request
-                    for fd in fds:
-                        os.close(fd)
-                    _tell(asking, pid)
-                    child = _Child(pid, os.pidfd_open(pid), asking)
-                    selector.register(child.pidfd, selectors.EVENT_READ, child)
-                    selector.register(child.asking, selectors.EVENT_READ, child)
-                elif key.fd == key.data.pidfd:
-                    ended = os.waitid(os.P_PID, key.data.pid, os.WEXITED | os.WNOWAIT)
-                    assert ended is not None
-                    _tell(key.data.asking, ended.si_status * (1 if ended.si_code == os.CLD_EXITED else -1))
-                    selector.unregister(key.fd)
-                else:  # whoever asked needs the pid no more: it has been told, or it has ended
-                    os.kill(key.data.pid, signal.SIGKILL)
-                    os.waitpid(key.data.pid, 0)
-                    with suppress(KeyError):
-                        selector.unregister(key.data.pidfd)
-                    selector.unregister(key.fd)
-                    os.close(key.data.pidfd)
-                    key.data.asking.close()
-
-
-def _tell(asking: socket.socket, number: int) -> None:
-    with suppress(ConnectionError):
-        asking.sendall(_NUMBER.pack(number))
-
-
-def _close_all(selector: selectors.BaseSelector, asking: socket.socket, fds: list[int]) -> None:
-    """In a fork: what belongs to the server, and to other forks."""
-    asking.close()
-    for fd in fds:
-        os.close(fd)
-    for key in selector.get_map().values():
-        if isinstance(key.fileobj, socket.socket):
-            key.fileobj.close()
-            if key.data is not None:
-                os.close(key.data.pidfd)
-
-
-def _become(request: Request) -> None:
-    """The command that is asked for, but for running it."""
-    argv, env, folder, is_session = request
-    if is_session:
-        os.setsid()
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.argv = argv
-    for fd, name in enumerate(("stdin", "stdout", "stderr")):
-        was = getattr(sys, name)
-        line_by_line = 1 if fd == 2 or os.isatty(fd) else -1
-        mode = "w" if fd else "r"
-        stream = open(fd, mode, line_by_line, was.encoding, was.errors, closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _end(code: int) -> None:
-    """Ends as the interpreter does, but for taking apart all that was loaded, which takes the longest."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        sys.exit(code)  # it is for the interpreter to say what that comes to
-    os._exit(code)
-
-
-def _run() -> None:
-    """What a command line says: `outboard` with its words, or `python` with a file."""
-    if sys.argv[0] == "python":
-        del sys.argv[0]
-        sys.path[0] = os.path.dirname(sys.argv[0])
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    else:
-        from host.cli import main
-
-        main()
-
-
-if __name__ == "__main__":
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for those who run the tests
-    sys.path[0] = str(Path(__file__).parents[2])
-    _load()
-    _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
-    try:
-        _run()
-    except SystemExit as ended:
-        if not isinstance(ended.code, int | None):
-            raise
-        _end(ended.code or 0)
-    _end(0)
