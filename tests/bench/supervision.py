@@ -57,7 +57,7 @@ def ms_until_gone(pids: Iterable[int], act: Callable[[], object]) -> float:
 
 
 def plugin_dies(home: Path, make: Callable[[Path], Path]) -> Iterator[float]:
-    with Daemon(home, make(home / "plugins")) as daemon:
+    with Daemon(home, make(home / "plugins"), whole=True) as daemon:
         for _ in range(TIMES):
             assert daemon.cli("restart", "victim").code == 0  # a clean record, or it would be quarantined
             brood, pid = daemon.call("victim", "brood"), daemon.plugin("victim")["pid"]
@@ -70,7 +70,7 @@ def plugin_dies(home: Path, make: Callable[[Path], Path]) -> Iterator[float]:
 
 def host_dies(home: Path, plugin: Path, *, busy: bool = False) -> Iterator[float]:
     for _ in range(TIMES):
-        with Daemon(home, plugin) as daemon:
+        with Daemon(home, plugin, whole=True) as daemon:
             if busy:
                 try:
                     daemon.ask("call", {"plugin": "holder", "method": "hold", "timeout": 0.3})
@@ -84,7 +84,7 @@ def guarded_host_dies(home: Path, *, which: str) -> Iterator[float]:
     config.write_text("[host]\nguardian = true\n")
     plugin = with_sdk(home / "plugins")
     for _ in range(TIMES):
-        with Daemon(home, plugin, words=["--config", config]) as daemon:
+        with Daemon(home, plugin, words=["--config", config], whole=True) as daemon:
             brood, host = daemon.call("victim", "brood"), daemon.status()["host"]["pid"]
             pid = host if which == "host" else daemon.process.pid
 

@@ -98,7 +98,10 @@ def is_closed(client: socket.socket) -> bool:
 
 @asynccontextmanager
 async def serving(tmp_path: Path, *plugins: Path, address: str = "127.0.0.1") -> AsyncIterator[Served]:
-    async with make_host(tmp_path, *plugins) as host, anyio.create_task_group() as tasks:
+    """Pages of a host with `plugins`; most of what is asked here is about none."""
+    none = tmp_path / "none"
+    none.mkdir()
+    async with make_host(tmp_path, none, *plugins) as host, anyio.create_task_group() as tasks:
         pages = Pages(host)
         pages.is_started = True
         port = http.Port(address, 0)
@@ -110,7 +113,7 @@ async def serving(tmp_path: Path, *plugins: Path, address: str = "127.0.0.1") ->
 
 
 async def test_metrics_are_text_for_people_and_openmetrics_for_who_asks_for_it(tmp_path: Path) -> None:
-    async with serving(tmp_path) as served:
+    async with serving(tmp_path, write_plugin(tmp_path, "echo")) as served:
         for_people = await served.get("/metrics", "Host: localhost", "Accept: */*")
         assert for_people.status == 200
         assert for_people.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"

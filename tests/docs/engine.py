@@ -35,6 +35,7 @@ from host.config.read import parse_toml, read_toml
 from host.discovery.validate import load_manifest
 from protocol.framing import FrameReader
 from tests.docs.conversation import Conversation
+from tests.support.forks import in_shells
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -80,12 +81,17 @@ def matches(shown: str, printed: str) -> bool:
 
 
 class Shell:
-    """A bash with `outboard` on its path, a folder and a daemon's socket of its own."""
+    """A bash with `outboard` on its path, a folder and a daemon's socket of its own.
 
-    def __init__(self, folder: Path) -> None:
+    `programs` is a folder for an `outboard` that starts faster than the real one; without it, it is that.
+    """
+
+    def __init__(self, folder: Path, programs: Path | None = None) -> None:
         self._started = 0
-        own = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        forks, fds = in_shells(programs) if programs is not None else ({}, [])
+        before = [programs] if programs is not None else []
+        own = forks | {
+            "PATH": ":".join(map(str, [*before, Path(sys.executable).parent, os.environ["PATH"]])),
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "OUTBOARD_SOCKET": str(folder / "control.sock"),
@@ -100,6 +106,7 @@ class Shell:
             stderr=subprocess.STDOUT,
             bufsize=0,
             process_group=0,
+            pass_fds=fds,
         )
 
     def run(self, command: str) -> tuple[str, int]:
@@ -108,7 +115,7 @@ class Shell:
             self._started += 1
             log = f".started-{self._started}"
             ready = f"grep -q -m1 'ready:' <(timeout {COMMAND_S:g} tail -n +1 -F {log} 2>/dev/null)"
-            command = f"{command[:-1]} >{log} 2>&1 &\n{ready} && cat {log}"
+            command = f"{command[:-1]} >{log} 2>&1 &\n{ready} && sed '/ready:/q' {log}"
         assert self._process.stdin is not None
         script = f"{{\n{command}\n}} </dev/null\necho; echo '{_END}' $?\n"
         self._process.stdin.write(script.encode())
@@ -133,10 +140,10 @@ class Shell:
 class Page:
     """The state that the blocks of one page share."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path | None = None) -> None:
         self.folder = folder
         (folder / "sample_plugins").symlink_to(ROOT / "sample_plugins")
-        self.shell = Shell(folder)
+        self.shell = Shell(folder, programs)
         self.conversation = Conversation()
         self.printed = ""
 

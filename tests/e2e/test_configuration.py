@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import tomllib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from host.config.places import overrides_file
 from host.errors import OutboardError
-from tests.support.daemon import Daemon, eventually, on_terminal, outboard
+from tests.support.daemon import Daemon, environment, eventually, on_terminal, outboard
 from tests.support.plugins import QUICK, write_plugin
 
 CODE = """
@@ -35,6 +36,14 @@ def greet(ctx: Context) -> str:
 def changed() -> None:
     pass
 """
+OWN = (
+    CODE
+    + """
+@plugin.method
+def prefer(greeting: str, ctx: Context) -> str:
+    return ctx.update_settings(greeting=greeting).greeting
+"""
+)
 GREETING = "plugins.greeter.settings.greeting"
 
 
@@ -43,6 +52,26 @@ def home(tmp_path: Path) -> Path:
     write_plugin(tmp_path / "plugins", "greeter", CODE, settings={"greeting": "Hello"})
     (tmp_path / "outboard.toml").write_text("[host]\nplugins = ['plugins']\n")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for the tests that look, or try what is refused."""
+    home = tmp_path_factory.mktemp("untouched")
+    write_plugin(home / "plugins", "greeter", OWN, settings={"greeting": "Hello"})
+    (home / "outboard.toml").write_text("[host]\nplugins = ['plugins']\n")
+    with daemon_of(home) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for the tests that set a value and take it back."""
+    home = tmp_path_factory.mktemp("changed")
+    write_plugin(home / "plugins", "greeter", OWN, settings={"greeting": "Hello"}, restart=QUICK)
+    (home / "outboard.toml").write_text("[host]\nplugins = ['plugins']\n")
+    with daemon_of(home) as daemon:
+        yield daemon
 
 
 def daemon_of(home: Path, *words: str, **env: str) -> Daemon:
@@ -72,14 +101,13 @@ def test_a_value_is_set_shown_kept_and_taken_back(home: Path) -> None:
     assert (home / "outboard.toml").read_text() == "[host]\nplugins = ['plugins']\n"
 
 
-def test_what_is_shown_is_toml_that_says_the_same(home: Path) -> None:
-    with daemon_of(home) as daemon:
-        shown = daemon.cli("config", "show", "--all", "--origin").out
-        again = tomllib.loads(shown)
-        assert again["plugins"]["greeter"]["limits"]["memory"] == "512MiB"
-        assert again["watch"]["interval"] == "1s"
-        (home / "again.toml").write_text(shown)
-        assert outboard("config", "validate", home / "again.toml", env=daemon.env).code == 0
+def test_what_is_shown_is_toml_that_says_the_same(untouched: Daemon, tmp_path: Path) -> None:
+    shown = untouched.cli("config", "show", "--all", "--origin").out
+    again = tomllib.loads(shown)
+    assert again["plugins"]["greeter"]["limits"]["memory"] == "512MiB"
+    assert again["watch"]["interval"] == "1s"
+    (tmp_path / "again.toml").write_text(shown)
+    assert outboard("config", "validate", tmp_path / "again.toml", env=untouched.env).code == 0
 
 
 def test_every_layer_of_a_daemon_has_its_say(home: Path) -> None:
@@ -116,27 +144,25 @@ def test_every_layer_of_a_daemon_has_its_say(home: Path) -> None:
     ],
 )
 def test_6_what_cannot_be_set_is_said_and_changes_nothing(
-    home: Path, key: str, value: str, said: str
+    untouched: Daemon, key: str, value: str, said: str
 ) -> None:
-    with daemon_of(home) as daemon:
-        before = daemon.cli("config", "show", "--all").out
-        done = daemon.cli("config", "set", key, value)
-        assert (done.code, done.out) == (6, "")
-        assert done.err.startswith("error[OB201]: plugins." if "plugins" in key else "error[OB201]: host.")
-        assert said in done.err
-        assert "s3cret" not in done.err + daemon.said
-        assert daemon.cli("config", "show", "--all").out == before
-        assert not overrides(daemon).exists()
+    before = untouched.cli("config", "show", "--all").out
+    done = untouched.cli("config", "set", key, value)
+    assert (done.code, done.out) == (6, "")
+    assert done.err.startswith("error[OB201]: plugins." if "plugins" in key else "error[OB201]: host.")
+    assert said in done.err
+    assert "s3cret" not in done.err + untouched.said
+    assert untouched.cli("config", "show", "--all").out == before
+    assert not overrides(untouched).exists()
 
 
-def test_a_key_that_is_not_there_is_an_error_with_the_nearest_one(home: Path) -> None:
-    with daemon_of(home) as daemon:
-        done = daemon.cli("config", "get", "plugins.greeter.settings.greting")
-        assert (done.code, done.out) == (1, "")
-        assert done.err.startswith("error[OB202]")
-        assert f"did you mean {GREETING}?" in done.err
-        assert daemon.cli("config", "get", "a b").code == 2
-        assert daemon.cli("config", "show", "nothing.here").out == ""
+def test_a_key_that_is_not_there_is_an_error_with_the_nearest_one(untouched: Daemon) -> None:
+    done = untouched.cli("config", "get", "plugins.greeter.settings.greting")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error[OB202]")
+    assert f"did you mean {GREETING}?" in done.err
+    assert untouched.cli("config", "get", "a b").code == 2
+    assert untouched.cli("config", "show", "nothing.here").out == ""
 
 
 def test_a_secret_is_masked_and_where_it_comes_from_is_not(home: Path) -> None:
@@ -174,23 +200,18 @@ def test_validate_asks_the_daemon_and_its_plugins(home: Path) -> None:
         assert daemon.call("greeter", "greet") == "Hello"
 
 
-def test_the_schema_is_one_and_has_the_settings_of_plugins(home: Path) -> None:
-    with daemon_of(home) as daemon:
-        done = daemon.cli("config", "schema")
-        validator = jsonschema_rs.Draft202012Validator(json.loads(done.out))
-        reference = {"file": "/x"}
-        assert validator.is_valid(
-            {"plugins": {"greeter": {"settings": {"greeting": "x", "token": reference}}}}
-        )
-        assert not validator.is_valid({"plugins": {"greeter": {"settings": {"greeting": 1}}}})
-        assert not validator.is_valid({"plugins": {"greeter": {"settings": {"token": "s3cret"}}}})
-        assert not validator.is_valid({"hots": {}})
-        assert validator.is_valid(
-            {"plugins": {"other": {"settings": {"x": 1}, "limits": {"memory": "1GiB"}}}}
-        )
-        assert not validator.is_valid({"plugins": {"other": {"limits": {"memory": "lots"}}}})
-        assert "The first word." in done.out
-    without = outboard("config", "schema", env=daemon.env)
+def test_the_schema_is_one_and_has_the_settings_of_plugins(untouched: Daemon, tmp_path: Path) -> None:
+    done = untouched.cli("config", "schema")
+    validator = jsonschema_rs.Draft202012Validator(json.loads(done.out))
+    reference = {"file": "/x"}
+    assert validator.is_valid({"plugins": {"greeter": {"settings": {"greeting": "x", "token": reference}}}})
+    assert not validator.is_valid({"plugins": {"greeter": {"settings": {"greeting": 1}}}})
+    assert not validator.is_valid({"plugins": {"greeter": {"settings": {"token": "s3cret"}}}})
+    assert not validator.is_valid({"hots": {}})
+    assert validator.is_valid({"plugins": {"other": {"settings": {"x": 1}, "limits": {"memory": "1GiB"}}}})
+    assert not validator.is_valid({"plugins": {"other": {"limits": {"memory": "lots"}}}})
+    assert "The first word." in done.out
+    without = outboard("config", "schema", env=environment(tmp_path))
     assert jsonschema_rs.Draft202012Validator(json.loads(without.out)).is_valid({"host": {"plugins": []}})
 
 
@@ -234,16 +255,6 @@ def test_8_without_a_daemon_there_is_nothing_to_show_or_change(tmp_path: Path) -
 # -- what plugins change themselves, and what is not live --------------------------------------------------
 
 
-OWN = (
-    CODE
-    + """
-@plugin.method
-def prefer(greeting: str, ctx: Context) -> str:
-    return ctx.update_settings(greeting=greeting).greeting
-"""
-)
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     write_plugin(tmp_path / "plugins", "greeter", OWN, settings={"greeting": "Hello"}, restart=QUICK)
@@ -268,12 +279,11 @@ def test_what_a_plugin_has_set_is_known_as_its_own_and_an_operator_can_take_it_b
         assert tomllib.loads(overrides(daemon).read_text()) == {}
 
 
-def test_a_call_whose_change_is_refused_says_why(own: Path) -> None:
-    with daemon_of(own) as daemon:
-        done = daemon.cli("call", "greeter", "prefer", "greeting=")
-        assert done.code == 1
-        assert "SettingsRefused" in done.err
-        assert "shorter than 1 character" in done.err
+def test_a_call_whose_change_is_refused_says_why(untouched: Daemon) -> None:
+    done = untouched.cli("call", "greeter", "prefer", "greeting=")
+    assert done.code == 1
+    assert "SettingsRefused" in done.err
+    assert "shorter than 1 character" in done.err
 
 
 @pytest.mark.parametrize(
@@ -289,22 +299,25 @@ def test_a_call_whose_change_is_refused_says_why(own: Path) -> None:
         ("host.max_starts", "3", "not yet"),
     ],
 )
-def test_it_is_said_what_holds_at_once_and_what_does_not(own: Path, key: str, value: str, word: str) -> None:
-    with daemon_of(own) as daemon:
-        before = daemon.cli("status", "greeter", "--json").json["plugins"][0]["pid"]
+def test_it_is_said_what_holds_at_once_and_what_does_not(
+    changed: Daemon, key: str, value: str, word: str
+) -> None:
+    before = changed.until_state("greeter", "running")["pid"]
+    try:
         for dry in (["--dry-run"], []):
-            done = daemon.cli("config", "set", key, value, *dry)
+            done = changed.cli("config", "set", key, value, *dry)
             assert (done.code, done.out[: len(word)]) == (0, word)
-        after = daemon.cli("status", "greeter", "--json").json["plugins"][0]
+        after = changed.cli("status", "greeter", "--json").json["plugins"][0]
         assert after["pid"] == (None if word == "disabled" else before)
         if key.endswith("memory"):
             assert after["memory_limit_bytes"] == 300 * 1024**2
+    finally:
+        changed.cli("config", "unset", key)
 
 
-def test_what_a_plugin_is_made_of_is_not_configuration(own: Path) -> None:
-    with daemon_of(own) as daemon:
-        done = daemon.cli("config", "set", "plugins.greeter.run.python", "other.py")
-        assert (done.code, "unknown key" in done.err) == (6, True)
+def test_what_a_plugin_is_made_of_is_not_configuration(untouched: Daemon) -> None:
+    done = untouched.cli("config", "set", "plugins.greeter.run.python", "other.py")
+    assert (done.code, "unknown key" in done.err) == (6, True)
 
 
 @pytest.mark.parametrize("how", ["stopped", "lazy", "disabled", "quarantined"])

@@ -16,6 +16,12 @@ def spin() -> None:
     while True:
         pass
 """
+HELD = """
+@plugin.method
+def hold() -> None:
+    while True:
+        time.sleep(0.01)
+"""
 ASYNC = """
 import asyncio
 @plugin.method
@@ -45,7 +51,7 @@ def test_kill_9_of_the_daemon_leaves_no_plugin(home: Path) -> None:
     for program, name in (("node", "wordcount"), ("perl", "rot13")):
         if shutil.which(program):
             plugins.append(SAMPLES / name)
-    with Daemon(home, *plugins) as daemon:
+    with Daemon(home, *plugins, whole=True) as daemon:
         for name, method in (("busy", "spin"), ("stubborn", "spin"), ("nap", "nap")):
             begin_call(daemon, name, method)
         pids = daemon.pids()
@@ -56,10 +62,10 @@ def test_kill_9_of_the_daemon_leaves_no_plugin(home: Path) -> None:
 
 
 def test_sigterm_ends_the_daemon_with_0_and_everything_with_it(home: Path) -> None:
-    busy = write_plugin(home / "plugins", "busy", BUSY, start={"stop_timeout": "100ms"})
+    busy = write_plugin(home / "plugins", "busy", HELD, start={"stop_timeout": "100ms"})
     idle = write_plugin(home / "plugins", "idle")
-    with Daemon(home, busy, idle) as daemon:
-        begin_call(daemon, "busy", "spin")
+    with Daemon(home, busy, idle, whole=True) as daemon:
+        begin_call(daemon, "busy", "hold")
         pids = daemon.pids()
         assert daemon.stop(signal.SIGTERM) == 0
         assert all(map(is_gone, pids))
@@ -70,7 +76,7 @@ def test_sigterm_ends_the_daemon_with_0_and_everything_with_it(home: Path) -> No
 
 
 def test_control_c_ends_the_daemon_with_0_too(home: Path) -> None:
-    with Daemon(home, SAMPLES / "hello") as daemon:
+    with Daemon(home, SAMPLES / "hello", whole=True) as daemon:
         (pid,) = daemon.pids()
         assert daemon.stop(signal.SIGINT) == 0
         assert is_gone(pid)

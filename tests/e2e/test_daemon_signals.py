@@ -44,7 +44,7 @@ def begin_to_stop(daemon: Daemon) -> None:
 
 
 def test_a_second_signal_says_what_is_waited_for_and_a_third_ends_it_all(home: Path) -> None:
-    with Daemon(home, stubborn(home)) as daemon:
+    with Daemon(home, stubborn(home), whole=True) as daemon:
         pids = [*daemon.pids(), daemon.call("stubborn", "daemonize")]
         begin_to_stop(daemon)
         daemon.process.send_signal(signal.SIGINT)

@@ -40,7 +40,7 @@ def shell(script: str) -> list[str]:
 
 def test_a_pipe_that_nobody_reads_does_not_stop_the_daemon(home: Path) -> None:
     talker = write_plugin(home / "plugins", "talker", TALKER)
-    with Daemon(home, talker, stderr=subprocess.PIPE) as daemon:
+    with Daemon(home, talker, stderr=subprocess.PIPE, whole=True) as daemon:
         daemon.call("talker", "talk", lines=900)  # more than has room: in the pipe, and on the way to it
         assert daemon.plugin("talker")["state"] == "running"
         daemon.process.send_signal(signal.SIGTERM)
@@ -54,14 +54,14 @@ def test_a_pipe_that_nobody_reads_does_not_stop_the_daemon(home: Path) -> None:
 
 def test_a_daemon_ends_in_time_though_nobody_reads_what_it_says(home: Path) -> None:
     talker = write_plugin(home / "plugins", "talker", TALKER)
-    with Daemon(home, talker, stderr=subprocess.PIPE) as daemon:
+    with Daemon(home, talker, stderr=subprocess.PIPE, whole=True) as daemon:
         daemon.call("talker", "talk", lines=500)
         assert daemon.stop() == 0
         daemon.process.communicate()
 
 
 def test_a_pipe_whose_reader_is_gone_is_told_of_once_in_the_file(home: Path) -> None:
-    with Daemon(home, SAMPLES / "hello", stderr=subprocess.PIPE) as daemon:
+    with Daemon(home, SAMPLES / "hello", stderr=subprocess.PIPE, whole=True) as daemon:
         assert daemon.process.stderr is not None
         daemon.process.stderr.close()
         for _ in range(3):

@@ -58,42 +58,46 @@ def test_rot13_encodes_what_people_type(home: Path) -> None:
         assert daemon.cli("call", "rot13", "decode", "text=a", "--json").error["code"] == "OB405"
 
 
-def test_the_demo_shows_the_main_job(home: Path) -> None:
-    done = outboard("demo", env=environment(home))
-    assert (done.code, done.err) == (0, "")
-    assert re.search(r"\d\d documents: 0 lost, 0 doubled; 8 plugins killed; the longest took ", done.out)
-    assert len(re.findall(r" delivered  kill -9 \w+ ", done.out)) == 8
-    assert "mail/pump-room.eml" in done.out
-    assert "Hello, world." in done.out
-    assert ("wordcount, in JavaScript: {" in done.out) == bool(shutil.which("node"))
-    assert ("rot13, in Perl: " in done.out) == bool(shutil.which("perl"))
-    assert re.search(r"back after \d\.\d\d s as generation 2", done.out)
-    assert "gone (exit code 0)" in done.out
-    assert not re.search("\x1b", done.out)
-    assert not list(home.iterdir())
+# -- two runs of the demo: on a terminal with all languages, and in pipes, as JSON, without them -----------
 
 
-def test_the_demo_as_json_says_what_was_seen(home: Path) -> None:
-    done = outboard("demo", "--json", env=environment(home))
+def assert_main_job(story: str) -> None:
+    assert re.search(r"\d\d documents: 0 lost, 0 doubled; 8 plugins killed; the longest took ", story)
+    assert len(re.findall(r" delivered  kill -9 \w+ ", story)) == 8
+    assert "mail/pump-room.eml" in story
+    assert "Hello, world." in story
+    assert re.search(r"back after \d\.\d\d s as generation 2", story)
+    assert "gone (exit code 0)" in story
+
+
+def test_the_demo_shows_the_main_job_and_fits_a_terminal(home: Path) -> None:
+    own = home / "own"
+    own.mkdir()
+    with open(home / "stderr", "wb") as stderr:
+        done = on_terminal("demo", env=environment(own), stderr=stderr, whole=True)
+    story = re.sub(r"\x1b\[[0-9;]*m", "", done.out)
+    assert done.code == 0
+    assert_main_job(story)
+    assert ("wordcount, in JavaScript: {" in story) == bool(shutil.which("node"))
+    assert ("rot13, in Perl: " in story) == bool(shutil.which("perl"))
+    assert done.out != story
+    known = (os.fspath(SAMPLES), sys.prefix)
+    assert not [line for line in story.splitlines() if len(line) > 80 and not any(p in line for p in known)]
+    assert (home / "stderr").read_text() == "next: python -m sample_plugins.mailroom INBOX OUTBOX\n"
+    assert not list(own.iterdir())
+
+
+def test_the_demo_as_json_says_what_was_seen_and_does_without_languages(home: Path, bare_path: str) -> None:
+    own = home / "own"
+    own.mkdir()
+    done = outboard("demo", "--json", env=environment(own, PATH=bare_path), whole=True)
     assert done.code == 0
     seen = done.json["mailroom"]
     assert (seen["lost"], seen["doubled"], sum(seen["killed"].values())) == (0, 0, 8)
     assert seen["documents"] > 50
     assert done.json["generation"] == 2
-    assert "0 lost, 0 doubled" in done.err
-
-
-def test_the_demo_does_bare_path(home: Path, bare_path: str) -> None:
-    done = outboard("demo", env=environment(home, PATH=bare_path))
-    assert (done.code, done.err) == (0, "")
-    assert "wordcount is waiting: `node` is not installed" in done.out
-    assert "rot13 is waiting: `perl` is not installed" in done.out
-
-
-def test_the_demo_fits_a_terminal(home: Path) -> None:
-    done = on_terminal("demo", env=environment(home))
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.out)
-    assert done.code == 0
-    assert done.out != plain
-    known = (os.fspath(SAMPLES), sys.prefix)
-    assert not [line for line in plain.splitlines() if len(line) > 80 and not any(p in line for p in known)]
+    assert_main_job(done.err)  # the story is for people
+    assert "wordcount is waiting: `node` is not installed" in done.err
+    assert "rot13 is waiting: `perl` is not installed" in done.err
+    assert not re.search("\x1b", done.out + done.err)
+    assert not list(own.iterdir())

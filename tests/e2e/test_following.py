@@ -101,6 +101,7 @@ def test_a_watch_in_a_pipe_is_a_line_a_change_and_survives_the_daemon(own: Daemo
         own.cli("stop", "tester")
         told.until(lambda text: re.search(r"tester +stopped +stopped by an operator", text))
         own.stop()
+        told.until_said("no daemon, waiting: ")
         own.start()
         told.forget()
         told.until(lambda text: "tester" in text)

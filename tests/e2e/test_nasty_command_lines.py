@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import OUTBOARD, PATIENCE_S, Daemon, Word
+from tests.support.daemon import OUTBOARD, PATIENCE_S, Daemon, outboard
+from tests.support.forks import Word
 
 BIG = "x" * 100_000  # one word cannot be much larger
 GREET = ("call", "hello", "greet")
@@ -101,21 +102,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_ends_with_its_code_and_in_good_order(
     daemon: Daemon, folder: Path, code: int, words: list[Word]
 ) -> None:
-    ran = subprocess.run(
-        [*OUTBOARD, *words, *([] if words[0] == "run" else ["--json"])],
-        cwd=folder,
-        env=daemon.env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=PATIENCE_S,
-    )
-    assert ran.returncode == code, ran.stderr
-    assert b"Traceback" not in ran.stderr
+    options = [] if words[0] == "run" else ["--json"]
+    is_for_python = any(isinstance(word, bytes) for word in words)  # which has to make text of them
+    done = outboard(*words, *options, env=daemon.env, cwd=folder, whole=is_for_python)
+    assert done.code == code, done.err
     if words[0] == "run":
-        assert (ran.stdout, bool(ran.stderr)) == (b"", True)
+        assert (done.out, bool(done.err)) == ("", True)
     else:
-        assert ran.stderr == b""
-        values = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert done.err == ""
+        values = [json.loads(line) for line in done.out.splitlines()]
         assert all("ok" in value or words[0] in ("logs", "status") for value in values)
     assert daemon.process.poll() is None
 

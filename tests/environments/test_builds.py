@@ -201,7 +201,7 @@ async def test_a_folder_that_cannot_be_written_is_a_reason_to_wait(
 
 
 async def test_each_failure_in_a_row_doubles_the_wait_and_a_stop_ends_the_count(
-    tmp_path: Path, pip: Path
+    tmp_path: Path, refusing: None
 ) -> None:
     host = make_host(tmp_path, write_dependent(tmp_path, "one", "no-such-thing"))
     events = Events(host)

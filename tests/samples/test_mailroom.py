@@ -36,26 +36,23 @@ def run(*words: str | Path) -> Done:
 # -- as anybody runs it ------------------------------------------------------------------------------
 
 
-def test_every_document_that_ships_is_delivered_once(tmp_path: Path) -> None:
-    done = run(DOCUMENTS, tmp_path / "out")
+def test_every_document_that_ships_is_delivered_once_and_by_a_second_run_what_is_new(tmp_path: Path) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(DOCUMENTS, inbox)
+    done = run(inbox, out)
     assert (done.code, done.err) == (0, "")
     assert "12 documents: 12 delivered; the longest took " in done.out
     assert done.out.count("delivered   ") == 12
-    seen = audit(DOCUMENTS, tmp_path / "out")
+    seen = audit(inbox, out)
     assert (seen.documents, seen.lost, seen.doubled) == (12, [], [])
 
-
-def test_a_second_run_delivers_what_is_new_and_nothing_else(tmp_path: Path) -> None:
-    inbox, out = tmp_path / "in", tmp_path / "out"
-    shutil.copytree(DOCUMENTS, inbox)
-    assert run(inbox, out).code == 0
     (inbox / "watch.md").touch()
     (inbox / "faro.txt").write_text("Otra luz, y no la misma.")  # what is edited is another document
     (inbox / "new.md").write_text("# New")
     (inbox / ".hidden.md").write_text("# Not whole yet")
-    done = run(inbox, out)
-    assert sorted(line.split()[1] for line in done.out.splitlines()[:-1]) == ["faro.txt", "new.md"]
-    assert "14 documents: 14 delivered" in done.out
+    again = run(inbox, out)
+    assert sorted(line.split()[1] for line in again.out.splitlines()[:-1]) == ["faro.txt", "new.md"]
+    assert "14 documents: 14 delivered" in again.out
 
 
 def test_what_nobody_can_do_is_held_and_tried_again_another_time(tmp_path: Path) -> None:
@@ -75,6 +72,16 @@ def test_what_nobody_can_do_is_held_and_tried_again_another_time(tmp_path: Path)
     assert "4 documents: 1 delivered, 3 held" in run(inbox, out).out
 
 
+def with_few_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that mailrooms of this process take them from: those that plain documents need."""
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    for name in ("plain", "tidy", "language", "archive", "index", "ledger"):
+        shutil.copy(HERE / "plugins" / f"{name}.py", plugins)
+    monkeypatch.setattr(application, "PLUGINS", plugins)
+    return plugins
+
+
 def test_a_file_that_cannot_be_read_is_told_once_and_is_not_called_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +96,7 @@ def test_a_file_that_cannot_be_read_is_told_once_and_is_not_called_delivered(
             raise PermissionError(13, "Permission denied")
         return read(path)
 
+    with_few_plugins(tmp_path, monkeypatch)
     monkeypatch.setattr(Path, "read_bytes", refusing)
     said: Said = []
     mailroom = Mailroom(inbox, tmp_path / "out", tell=lambda *told: said.append(told))
@@ -223,12 +231,10 @@ def deliver_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugin: str, old: str, new: str, config: str = ""
 ) -> tuple[Said, Path, Path]:
     """What is told of three documents, with `old` replaced by `new` in the code of a plugin."""
-    plugins, inbox, out = tmp_path / "plugins", tmp_path / "in", tmp_path / "out"
-    shutil.copytree(HERE / "plugins", plugins)
+    plugins, inbox, out = with_few_plugins(tmp_path, monkeypatch), tmp_path / "in", tmp_path / "out"
     code = (plugins / f"{plugin}.py").read_text()
     assert old in code
     (plugins / f"{plugin}.py").write_text(code.replace(old, new))
-    monkeypatch.setattr(application, "PLUGINS", plugins)
     inbox.mkdir()
     for number in range(3):
         (inbox / f"{number}.md").write_text(f"# {number}\n\nThe lamp is lit.")

@@ -361,7 +361,7 @@ def besieged(home: Path, *victims: Path, is_to_die: bool = False, **options: Any
     `is_to_die`: the row ends the daemon itself, and says itself what has to be true then.
     """
     steady = write_plugin(home / "healthy", "steady")
-    with Besieged(home, steady, *victims, **options) as daemon:
+    with Besieged(home, steady, *victims, whole=STRICT, **options) as daemon:
         instance = tag_of(daemon.plugin("steady")["pid"]).partition(":")[0]
         over = threading.Event()
         caller = threading.Thread(target=daemon.call_steady, args=(over,))

@@ -25,14 +25,15 @@ import msgspec
 from host.config.places import log_file
 from host.control.client import Client
 from host.errors import OutboardError
+from tests.support.forks import Fork, Word, can_fork
 from tests.support.plugins import is_gone
 
 OUTBOARD = [sys.executable, "-m", "host.cli"]
 SAMPLES = Path(__file__).parents[2] / "sample_plugins"
 PATIENCE_S = 15.0
 PACE_S = 0.01
-
-Word = str | bytes | os.PathLike[str]
+FORKABLE = {"cwd", "stdin", "stdout", "stderr", "start_new_session"}
+"""The options of Popen that a fork has too."""
 
 
 class Done(NamedTuple):
@@ -68,28 +69,41 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     return own | folders | extra
 
 
+def begin(
+    words: Sequence[Word], *, env: dict[str, str], whole: bool = False, **options: Any
+) -> subprocess.Popen[bytes] | Fork:
+    """A command that has begun; `options` are those of Popen.
+
+    It is forked if nothing is told of it that matters to its start alone; if it is `whole`, never.
+    """
+    if whole or not can_fork(env) or not FORKABLE.issuperset(options):
+        return subprocess.Popen([*OUTBOARD, *words], env=env, **options)
+    return Fork(words, env=env, **options)
+
+
 def outboard(*words: Word, env: dict[str, str], **options: Any) -> Done:
-    """Runs a command to its end. No command may ever show a traceback."""
-    ran = subprocess.run(
-        [*OUTBOARD, *words],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=PATIENCE_S,
-        **options,
-    )
-    done = Done(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+    """Runs a command to its end; `options` are those of `begin`. No command may ever show a traceback."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = begin(words, env=env, **pipes | options)
+    try:
+        out, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        process.wait()
+    done = Done(process.returncode, out.decode(), err.decode())
     assert "Traceback" not in done.err, done.err  # in the output of `logs` one may be a plugin's
     return done
 
 
-def on_terminal(*words: Word, env: dict[str, str], columns: int = 80) -> Done:
-    """Runs a command whose stdin, stdout and stderr are a terminal; `out` is what a person sees."""
+def on_terminal(*words: Word, env: dict[str, str], columns: int = 80, **options: Any) -> Done:
+    """Runs a command whose stdin, stdout and stderr are a terminal; `out` is what a person sees.
+
+    `options` are those of `begin`.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        [*OUTBOARD, *words], env=env | {"TERM": "xterm-256color"}, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    env = env | {"TERM": "xterm-256color"}
+    process = begin(words, env=env, **{"stdin": theirs, "stdout": theirs, "stderr": theirs} | options)
     os.close(theirs)
     seen = b""
     ends_at = time.monotonic() + PATIENCE_S
@@ -123,7 +137,7 @@ class Daemon:
     """`outboard run` with `plugins`, which are folders to scan or plugins. Entered, it is ready.
 
     `under` is a command that becomes it: `nohup`, say, or a shell that ends in `exec "$@"`. If `options`,
-    which are those of Popen, name a stderr, then `said` is empty.
+    which are those of Popen, name a stderr, then `said` is empty. It is forked as `begin` says.
     """
 
     def __init__(
@@ -133,15 +147,19 @@ class Daemon:
         words: Sequence[Word] = (),
         env: dict[str, str] | None = None,
         under: Sequence[Word] = (),
+        whole: bool = False,
         **options: Any,
     ) -> None:
         self.home = home
         self.env = environment(home) | (env or {})
         self.socket = self.env["OUTBOARD_SOCKET"]
-        self._command: list[Word] = [*under, *OUTBOARD, "run", *words]
+        self._under = under
+        self._whole = whole
+        self._words: list[Word] = ["run", *words]
         for plugin in plugins:
-            self._command += ["--plugins", plugin]
+            self._words += ["--plugins", plugin]
         self._options: dict[str, Any] = {"env": self.env, "stdin": subprocess.DEVNULL} | options
+        self.process: subprocess.Popen[bytes] | Fork
         self._pids: set[int] = set()
 
     def __enter__(self) -> Self:
@@ -159,7 +177,11 @@ class Daemon:
     def start(self) -> None:
         """Returns when every eager plugin has been tried once."""
         with open(self.home / "daemon.log", "wb") as log:
-            self.process = subprocess.Popen(self._command, **({"stderr": log} | self._options))
+            options = {"stderr": log} | self._options
+            if self._under:
+                self.process = subprocess.Popen([*self._under, *OUTBOARD, *self._words], **options)
+            else:
+                self.process = begin(self._words, whole=self._whole, **options)
         try:
             eventually(self._is_ready)
         except BaseException:
@@ -192,19 +214,13 @@ class Daemon:
 
     # -- what an operator does --------------------------------------------------------------------
 
-    def cli(self, *words: Word, **env: str) -> Done:
-        return outboard(*words, env=self.env | env)
+    def cli(self, *words: Word, whole: bool = False, **env: str) -> Done:
+        return outboard(*words, env=self.env | env, whole=whole)
 
-    def begin(self, *words: Word, cwd: Path | None = None) -> subprocess.Popen[bytes]:
-        """A command that goes on; the caller waits for it."""
-        return subprocess.Popen(
-            [*OUTBOARD, *words],
-            cwd=cwd,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def begin(self, *words: Word, **options: Any) -> subprocess.Popen[bytes] | Fork:
+        """A command that goes on; the caller waits for it. `options` are those of `begin`."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return begin(words, **{"env": self.env} | pipes | options)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """By signal; its exit code."""

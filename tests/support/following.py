@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from tests.support.daemon import OUTBOARD, PATIENCE_S
+from tests.support.daemon import PATIENCE_S, begin
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[()][A-Z0-9])")
 
@@ -27,6 +27,7 @@ class Following:
         self, *words: str | os.PathLike[str], env: dict[str, str], columns: int | None = None, rows: int = 24
     ) -> None:
         self.seen = ""
+        self._said = ""
         if columns is None:
             self._fd, theirs = os.pipe()
             said: Any = subprocess.PIPE
@@ -38,9 +39,7 @@ class Following:
         self._terminal = theirs if columns is not None else None
         if columns is not None:
             self.resize(columns, rows)
-        self.process = subprocess.Popen(
-            [*OUTBOARD, *words], env=env, stdin=given, stdout=theirs, stderr=said, start_new_session=True
-        )
+        self.process = begin(words, env=env, stdin=given, stdout=theirs, stderr=said, start_new_session=True)
         if self._terminal is None:
             os.close(theirs)
 
@@ -64,6 +63,17 @@ class Following:
             self.seen += data.decode(errors="replace")
         return value
 
+    def until_said(self, words: str) -> None:
+        """Reads stderr, which is no terminal, until there are `words` in it."""
+        stderr = self.process.stderr
+        assert stderr is not None
+        ends_at = time.monotonic() + PATIENCE_S
+        while words not in self._said:
+            ready = select.select([stderr], [], [], max(0.0, ends_at - time.monotonic()))[0]
+            data = os.read(stderr.fileno(), 65536) if ready else b""
+            assert data, f"not within {PATIENCE_S:g} s; said: {self._said}"
+            self._said += data.decode()
+
     @property
     def text(self) -> str:
         """What was printed so far, without escape codes."""
@@ -83,7 +93,7 @@ class Following:
             return self.process.wait(PATIENCE_S), ""
         _, said = self.process.communicate(timeout=PATIENCE_S)
         assert b"Traceback" not in said
-        return self.process.returncode, said.decode()
+        return self.process.returncode, self._said + said.decode()
 
     def hang_up(self) -> None:
         """Nobody reads any more."""
