@@ -59,7 +59,7 @@ def test_a_number_that_json_has_not_is_refused_with_its_place(value: Any, place:
         [None, 1e308, -0.0, 5e-324],
         {"text": "\x7f\xf8 null \u00cb", "data": b"\xcb\x7f\xf8\x00", "none": None},
         [None, Decimal("NaN")],  # which is text
-        {"raw": msgspec.Raw(b"[null]")},
+        pytest.param({"raw": msgspec.Raw(b"[null]")}, id="raw"),
     ],
     ids=repr,
 )
