@@ -134,7 +134,7 @@ async def test_a_full_pipe_moves_no_deadline() -> None:
         ]
         outcomes = await settled(calls)
         assert [type(outcome) for outcome in outcomes] == [Expired, Expired]
-        assert 0.3 <= time.monotonic() - began_at < 0.5
+        assert 0.3 <= time.monotonic() - began_at < 2  # the pipe would be full for ever
         assert link.in_flight == 0
         peer.listen()  # the half that was written is completed, or nothing after it could be read
         assert msgspec.json.decode(await link.request("work", {"n": 2}, deadline=soon(5))) == {"n": 2}

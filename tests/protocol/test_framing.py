@@ -268,9 +268,9 @@ def test_even_a_broken_stream_gives_the_same_pieces_cut_anywhere(tokens: list[by
 
 @pytest.mark.parametrize("text", [b"x" * 60_000, b"Note: " + b"x" * 60_000, b"Note: x\r\n" * 1_000])
 def test_much_noise_in_single_bytes_is_read_fast(text: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     read_bytewise(text)
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 def test_a_large_body_in_small_chunks_is_read_fast() -> None:
