@@ -20,8 +20,8 @@ from host.config.problems import FileProblem, by_line
 from host.config.read import Document, parse_toml, read_text
 from host.discovery.dependencies import requirement_fault
 from host.discovery.python_versions import admits
-from host.discovery.script import OUTBOARD, ScriptBlock, script_blocks
 from protocol.manifest import Manifest, is_plugin_name
+from protocol.script import OUTBOARD, ScriptBlock, script_blocks
 
 __all__ = ["MANIFEST", "SUPPORTED_PROTOCOLS", "Candidate", "load_manifest"]
 
