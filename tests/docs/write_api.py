@@ -16,7 +16,7 @@ PACKAGES = ("plugin_sdk", "host")
 FIRST = ("Plugin", "Host")
 """What a reader looks for first; the rest is in order of the alphabet."""
 
-OURS = {"handler_of", "needs_loop", "provides", "request_id", "call_raw"}
+OURS = {"handler_of", "needs_loop", "provides", "request_id", "call_raw", "provides_of"}
 """Public to the rooms beside them, and not meant for authors or embedders."""
 
 GIVEN = {"Context", "AsyncContext", "HookOutcome", "HookResult", "Plan"}
