@@ -32,8 +32,10 @@ from host.supervision.states import SERVING, State
 __all__ = ["Report", "examine"]
 
 BUILDING = "environment: building"
+NOT_PERMITTED = "its manifest needs `"
+"""In what a host says of a topic: that is told with its line already."""
 LONGEST_S = 900.0
-"""The host's own bounds end it earlier: 10 min for an environment, and 5 for a start that tells of progress."""
+"""The host's own bounds end it earlier: 10 min for an environment, 5 for a start that tells of progress."""
 _SETTING = re.compile(r"\$((?:\.[\w-]+|\[\d+\])*): (.+?)(?=; \$(?:\.|\[|:)|$)")
 
 
@@ -111,24 +113,18 @@ async def _run(
                 assert isinstance(contract, PluginContract)
                 report.contract = contract
                 report.findings += of_provided(candidate, document, shown, host.provides_of(name))
-                await _stop(host, candidate, report)
+                await _stop(host, name)
                 status = host.status(name).plugins[0]
             else:
                 report.findings += _of_start(candidate, document, shown, status, host, seen)
     report.findings += _of_conduct(candidate, status, seen)
 
 
-async def _stop(host: Host, candidate: Candidate, report: Report) -> None:
-    """Whether it ends when it is asked to."""
+async def _stop(host: Host, name: str) -> None:
     try:
-        await host.stop(candidate.name)
+        await host.stop(name)
     except OutboardError:
-        return
-    causes = host.why(candidate.name).causes
-    if causes and causes[0].killed_by_host:
-        hint = "a handler, or @plugin.on_stop, takes longer than that; or a thread of its own goes on"
-        text = f"it did not end by itself when it was stopped: {causes[0].text}"
-        report.findings.append(Finding(severity="warning", file=candidate.file, message=text, hint=hint))
+        pass  # it has ended meanwhile, which is told below
 
 
 def _of_start(
@@ -176,10 +172,24 @@ def _of_start(
 
 def _of_conduct(candidate: Candidate, status: PluginStatus, seen: list[HostEvent]) -> Iterator[Finding]:
     for event in seen:
-        if isinstance(event, PluginProblem):
+        if isinstance(event, StateChanged) and event.state == State.STOPPED:
+            yield from _of_stop(candidate, event)
+        elif isinstance(event, PluginProblem) and NOT_PERMITTED not in event.message:
             yield Finding(severity="warning", file=candidate.file, message=event.message)
     if status.stdout_noise_bytes:
         text = f"it wrote {status.stdout_noise_bytes} bytes to stdout that are not the protocol's"
         yield Finding(
             severity="warning", file=candidate.file, message=text, hint="write to stderr, which is logged"
         )
+
+
+def _of_stop(candidate: Candidate, event: StateChanged) -> Iterator[Finding]:
+    cause = event.cause
+    if cause is None or cause.signal is None:
+        return
+    yield Finding(
+        severity="warning",
+        file=candidate.file,
+        message=f"it did not end when it was asked to, and went on until {cause.signal}",
+        hint="@plugin.on_stop takes longer than start.stop_timeout, or a thread of its own goes on",
+    )

@@ -12,12 +12,10 @@ from pathlib import Path
 import msgspec
 
 from host.errors import PluginExists
-from protocol.manifest import is_plugin_name
 
-__all__ = ["TEMPLATES", "Scaffold", "Template", "name_fault", "scaffold", "write"]
+__all__ = ["TEMPLATES", "Scaffold", "Template", "scaffold", "write"]
 
 FOLDER = Path(__file__).with_name("templates")
-MOST_CHARACTERS = 64
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,23 +61,6 @@ class Scaffold(msgspec.Struct, frozen=True, kw_only=True):
     """By path, what it is for."""
     commands: list[str]
     """What to type next."""
-
-
-def name_fault(name: str) -> str | None:
-    """Why `name` cannot be a plugin's, with one that can; None if it can."""
-    if is_plugin_name(name):
-        return None
-    if len(name) > MOST_CHARACTERS:
-        return f"{name[:20]}… has {len(name)} characters, and a plugin's name at most {MOST_CHARACTERS}."
-    wrong = sorted({c for c in name if not re.fullmatch(r"[a-z0-9_-]", c)})
-    if wrong:
-        seen = "it has " + ", ".join(map(repr, wrong[:5]))
-    else:
-        seen = f"it begins with {name[0]!r}" if name else "it is empty"
-    better = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-_").lstrip("0123456789-_")
-    hint = f" Did you mean `{better}`?" if is_plugin_name(better) else ""
-    text = "A plugin's name has lower case letters, digits, - and _, and begins with a letter"
-    return f"{text}; {seen}.{hint}"
 
 
 def scaffold(name: str, kind: str, *, one_file: bool = False, into: str = "") -> Scaffold:

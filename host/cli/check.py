@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from host.cli.output import json_option, paint, print_json, print_next
+from host.cli.output import json_option, paint, print_json, print_next, terminal_width
 from host.observability.logs import escaped
 
 if TYPE_CHECKING:
@@ -55,13 +56,26 @@ def _say(text: str) -> None:
 
 def _shown(finding: Finding) -> str:
     """`FILE:LINE: error: what`, as editors and people know it from compilers."""
-    severity = paint(finding.severity, _LOOKS[finding.severity])
     key = f"{finding.key}: " if finding.key else ""
-    lines = [f"{escaped(_short(finding.place))}: {severity}: {escaped(f'{key}{finding.message}')}"]
+    place = escaped(_short(finding.place))
+    text = _wrapped(f"{place}: {finding.severity}: {escaped(f'{key}{finding.message}')}")
+    painted = f": {paint(finding.severity, _LOOKS[finding.severity])}:"
+    lines = [text.replace(f": {finding.severity}:", painted, 1)]
     lines += [f"  | {escaped(line)}" for line in finding.detail[-MOST_DETAIL:]]
     if finding.hint:
-        lines.append(f"  {paint('hint', 'cyan')}: {escaped(finding.hint)}")
+        hint = _wrapped(f"  hint: {escaped(finding.hint)}")
+        lines.append(hint.replace("hint", paint("hint", "cyan"), 1))
     return "\n".join(lines)
+
+
+def _wrapped(text: str) -> str:
+    """Between words, on a terminal; a pipe gets each in one line."""
+    width = terminal_width()
+    if width is None:
+        return text
+    return textwrap.fill(
+        text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _short(place: str) -> str:
@@ -77,9 +91,10 @@ def _summary(report: Report, *, failed: bool) -> str:
     ]
     said = ", ".join(counts)
     who = f"{report.name} {report.version}" if report.name else _short(report.file)
-    verdict = paint("failed", "red") if failed else paint("ok", "green")
     parts = [part for part in (said, _provided(report)) if part]
-    return f"{verdict}: {escaped('; '.join([who, *parts]))}"
+    verdict = "failed" if failed else "ok"
+    text = _wrapped(f"{verdict}: {escaped('; '.join([who, *parts]))}")
+    return text.replace(verdict, paint(verdict, "red" if failed else "green"), 1)
 
 
 def _provided(report: Report) -> str:

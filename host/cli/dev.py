@@ -29,7 +29,7 @@ _QUIET = ("starting", "stopping")
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="PATH... [KEY=VALUE]...")
+@click.argument("words", nargs=-1, required=True, type=click.Path(), metavar="PATH... [KEY=VALUE]...")
 @click.option(
     "--call", "method", metavar="METHOD", help="Call it with each KEY=VALUE, whenever it has started."
 )

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
-from host.authoring.scaffold import TEMPLATES, name_fault, scaffold, write
+from host.authoring.scaffold import TEMPLATES, scaffold, write
 from host.cli.choices import Word
 from host.cli.output import json_option, print_json, print_next, table
+from host.discovery.names import name_fault
 
 
 def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if fault := name_fault(value):
-        raise click.BadParameter(fault)
+        reason, better = fault
+        raise click.BadParameter(reason + (f". Did you mean `{better}`?" if better else "."))
     return value
 
 
