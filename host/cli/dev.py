@@ -46,14 +46,14 @@ def dev(words: tuple[str, ...], method: str | None, config: str | None, as_json:
     several plugins METHOD is that of whoever has it, or PLUGIN/METHOD. What they keep is thrown away at the
     end. Ctrl-C ends it.
     """
-    import anyio
-
-    from host.authoring.dev import Errand, Workshop
-
     given = [word for word in words if _ARGUMENT.match(word)]
     candidates = _candidates([word for word in words if word not in given])
     if given and method is None:
         raise click.UsageError(f"`{given[0]}` is for a call: say which with --call METHOD.")
+    import anyio  # what is left takes a third of a second to import
+
+    from host.authoring.dev import Errand, Workshop
+
     errand = None
     if method is not None:
         plugin, _, name = method.rpartition("/")
