@@ -96,7 +96,7 @@ def scaffold(name: str, kind: str, *, one_file: bool = False, into: str = "") ->
     about[folder + test] = "its tests"
     if not one_file:
         code[f"{folder}README.md"] = _readme(words, about, commands, folder)
-        about[f"{folder}README.md"] = "what you have just read"
+        about[f"{folder}README.md"] = "what to type"
     return Scaffold(name=name, path=path, files=code, about=about, commands=commands)
 
 

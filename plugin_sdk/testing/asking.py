@@ -116,7 +116,7 @@ class Request:
 
 
 class Begun(Request):
-    """A call that has begun. Items that go with it are taken from `items` while the result is waited for."""
+    """A call that has begun. Items that go with it are taken while its result is waited for."""
 
     def __init__(self, *about: Any, items: Iterable[Any] | None = None, **more: Any) -> None:
         self._items = items

@@ -55,7 +55,7 @@ class MemoryStore(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return f"MemoryStore({dict(self)!r})"
 
-    def answer(self, method: str, params: Raw) -> Any:
+    def answer_to(self, method: str, params: Raw) -> Any:
         """What the host answers to `store/get` and the others. Raises RpcError."""
         type_, work = {
             "store/get": (StoreGetParams, self._entry),

@@ -120,7 +120,7 @@ class Surroundings:
     def _work(self, channel: Channel, request: Request) -> Any:
         method, params = request.method, request.params
         if method.startswith("store/"):
-            return self._store.answer(method, params)
+            return self._store.answer_to(method, params)
         if method == "event/publish":
             return self._publish(values.decode(params, PublishParams))
         if method == "plugin/call":
