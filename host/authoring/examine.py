@@ -34,6 +34,7 @@ __all__ = ["Report", "examine"]
 BUILDING = "environment: building"
 NOT_PERMITTED = "its manifest needs `"
 """In what a host says of a topic: that is told with its line already."""
+SLOW = "importing its module, or @plugin.on_start, hangs, or takes longer than start.timeout"
 LONGEST_S = 900.0
 """The host's own bounds end it earlier: 10 min for an environment, 5 for a start that tells of progress."""
 _SETTING = re.compile(r"\$((?:\.[\w-]+|\[\d+\])*): (.+?)(?=; \$(?:\.|\[|:)|$)")
@@ -138,7 +139,7 @@ def _of_start(
     """Why it does not serve."""
     causes = host.why(candidate.name).causes
     reason = status.reason or f"it is {status.state}"
-    if status.state == State.WAITING and not (causes and causes[0].kind == "environment"):
+    if status.state == State.WAITING and causes and causes[0].kind == "not-ready":
         yield Finding(severity="warning", file=candidate.file, message=f"it is not ready: {reason}")
         return
     settings = _SETTING.findall(reason) if reason.startswith("configuration refused: settings") else []
@@ -157,14 +158,17 @@ def _of_start(
     if not any(line.startswith("Traceback") for line in trace):
         trace = [line for message in logged for line in message.splitlines()[1:]] or trace
     place = place_in(trace, candidate.folder)
-    key = "run.dependencies" if cause is not None and cause.kind == "environment" else ""
-    line = document.problem(path_in(candidate, *key.split(".")), "").line if key else None
+    kind = cause.kind if cause is not None else None
+    key, line = "", None
+    if kind == "environment":
+        listed = document.problem(("dependencies",) if candidate.single_file else ("run", "dependencies"), "")
+        key, line = listed.key, listed.line
     yield Finding(
         file=place[0] if place else candidate.file,
         line=place[1] if place else line,
         key=key,
         message=reason,
-        hint=cause.fix if cause is not None else None,
+        hint=(cause.fix if cause is not None else None) or (SLOW if kind == "start-timeout" else None),
         in_manifest=bool(key),
         detail=tuple(readable(trace)),
     )

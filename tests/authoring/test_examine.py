@@ -161,6 +161,10 @@ async def test_one_in_another_language_is_held_to_the_same(tmp_path: Path) -> No
     report = await examine(write_raw_plugin(tmp_path, "foreign", code))
     assert [each.key for each in errors(report)] == ["hook p"]
     assert [each.message[:14] for each in report.findings if each.severity == "warning"] == ["it wrote 6 byt"]
+    folder = write_raw_plugin(tmp_path, "shut", "serve()")
+    manifest = (folder / "plugin.toml").read_text()
+    (folder / "plugin.toml").write_text(manifest.replace(f'"{sys.executable}"', '"./main.py"'))
+    assert [each.message[:9] for each in errors(await examine(folder))] == ["./main.py"]  # not to be executed
     folder = write_raw_plugin(tmp_path, "gone", "serve()")
     (folder / "main.py").unlink()
     report = await examine(folder)
