@@ -16,13 +16,13 @@ import msgspec
 from msgspec import Raw
 
 from plugin_sdk import errors
-from plugin_sdk.calls import Question, answer_in
+from plugin_sdk.calls import Question, answer_in, refused_as
 from plugin_sdk.channel import Channel
 from plugin_sdk.signature import Handler
 from protocol import values
 from protocol.contract import problems_of
 from protocol.envelope import Meta
-from protocol.errors import ErrorCode, RpcError
+from protocol.errors import ErrorCode, Refused, RpcError
 from protocol.events import Expired, Lost, Progressed, Reply, Streamed, Wanted
 from protocol.lifecycle import ProgressValue
 
@@ -55,7 +55,10 @@ class Request:
         self._inbox: SimpleQueue[Come] = SimpleQueue()
         timeout_ms = max(1, int(timeout_s * 1000))
         meta = Meta(timeout_ms=timeout_ms, progress=True, credit=question.credit, up=up)
-        self._call = channel.request(question.wire_name, question.params, token=self, meta=meta)
+        try:
+            self._call = channel.request(question.wire_name, question.params, token=self, meta=meta)
+        except Refused as refused:
+            raise refused_as(refused, question) from None
 
     def settle(self, event: Come | Progressed) -> None:
         """From the thread that reads."""

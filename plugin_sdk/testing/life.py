@@ -23,7 +23,7 @@ from plugin_sdk.relief import READ_BYTES
 from plugin_sdk.runtime import serve_plugin
 from plugin_sdk.testing.asking import Begun, Explain
 from plugin_sdk.testing.source import Source, forgotten, loaded
-from protocol.errors import ErrorCode, Refused
+from protocol.errors import ErrorCode
 from protocol.events import (
     Cancelled,
     Ended,
@@ -196,7 +196,7 @@ class Life:
         """Whether it has come to rest."""
         try:
             self.ask("shutdown", {})
-        except Refused:
+        except errors.PluginUnavailable:
             pass  # it has never begun, or is over
         except errors.CallFailed as error:
             if error.code not in _NO_GOODBYE:

@@ -211,6 +211,20 @@ def test_what_breaks_the_contract_does_not_reach_the_function(busy: RunningPlugi
     assert {each["path"] for each in caught.value.data} == {"$.title", "$.titel"}
 
 
+def test_what_cannot_be_sent_is_an_error_of_the_caller(busy: RunningPlugin) -> None:
+    with pytest.raises(RemoteError, match="cannot be sent"):
+        busy.call("look", title=object())
+
+
+def test_one_that_chooses_to_exit_is_not_there_any_more(tmp_path: Path) -> None:
+    (tmp_path / "plugin.toml").write_text(MANIFEST)
+    begin = "@plugin.on_start\ndef begin():\n    raise SystemExit(78)\n"
+    code = f"from plugin_sdk import Plugin\nplugin = Plugin()\n{begin}@plugin.method\ndef f() -> None: ...\n"
+    (tmp_path / "main.py").write_text(code)
+    with pytest.raises(RemoteError, match="SystemExit: 78"), running(tmp_path):
+        pass
+
+
 def test_a_result_that_is_not_what_it_says_is_an_error(busy: RunningPlugin) -> None:
     with pytest.raises(ContractError, match="not what it says"):
         busy.call("fail", how="lie")
