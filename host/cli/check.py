@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from host.cli.output import json_option, paint, print_json, print_next, terminal_width
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 if TYPE_CHECKING:
     from host.authoring.examine import Report

@@ -14,8 +14,9 @@ import msgspec
 from host.authoring.findings import readable
 from host.cli.output import COLOURS, json_option, paint, print_error, print_json, print_value
 from host.errors import ManifestError, OutboardError
+from host.observability.escape import escaped
 from host.observability.events import HostEvent, PluginLogged, PluginProblem, PluginsChanged, StateChanged
-from host.observability.logs import escaped, line_of
+from host.observability.logs import line_of
 
 if TYPE_CHECKING:
     from host.authoring.dev import Errand

@@ -18,7 +18,7 @@ from plugin_sdk import errors
 from plugin_sdk.calls import Question
 from plugin_sdk.channel import Channel
 from plugin_sdk.declarations import Declarations
-from plugin_sdk.logs import HostHandler
+from plugin_sdk.log_handler import HostHandler
 from plugin_sdk.relief import READ_BYTES
 from plugin_sdk.runtime import serve_plugin
 from plugin_sdk.testing.asking import Begun, Explain
