@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from plugin_sdk import errors
 from plugin_sdk.calls import Question
@@ -19,14 +18,14 @@ from plugin_sdk.declarations import Declarations
 from plugin_sdk.signature import Handler
 from plugin_sdk.testing.asking import Begun, Items
 from plugin_sdk.testing.life import Life
+from plugin_sdk.testing.settings import Settings
 from plugin_sdk.testing.source import Source, source_of
 from plugin_sdk.testing.store import MemoryStore
 from plugin_sdk.testing.surroundings import Asked, Fake, LogLine, Published, Surroundings
-from protocol import values
 from protocol.contract import nearest
 from protocol.errors import ErrorCode, RpcError
 from protocol.filters import read_filter
-from protocol.lifecycle import ConfigParams, ConfigTold, ConfigUpdate, ConfigVerdict, PluginIdentity
+from protocol.lifecycle import PluginIdentity
 from protocol.streams import CREDIT
 from protocol.topics import EventParams
 
@@ -96,16 +95,15 @@ class RunningPlugin:
         """Its `ctx.data_dir`, which is removed at the end."""
         self._source = source
         self._timeout_s = timeout_s
-        self._given = _merged(manifest.settings, settings)
-        self._changed: dict[str, Any] = {}
-        self._revision = self._generation = 0
+        self._settings = Settings(manifest.settings, settings, lambda: self._life)
+        self._generation = 0
         self._around = Surroundings(
             self.name,
             manifest.permissions if source.is_stated else None,
             store,
             services,
             plugins,
-            {"config/get": lambda params: self._told(), "config/update": self._update},
+            {"config/get": lambda params: self._settings.told(), "config/update": self._settings.update},
             lambda topic: self._plugin.topic_types.get(topic, Any),
         )
         self._begin()
@@ -212,20 +210,14 @@ class RunningPlugin:
         Raises:
             SettingsRefused: with every problem; nothing has changed.
         """
-        changed = _changed(self._changed, changes)
-        if problems := self._objections(changed):
-            text = "; ".join(f"{each.path}: {each.reason}" for each in problems)
+        try:
+            is_other = self._settings.change(changes, tell=self._life.takes_settings)
+        except RpcError as error:
             raise errors.SettingsRefused(
-                text,
-                plugin=self.name,
-                method="settings",
-                code=ErrorCode.INVALID_PARAMS,
-                data=msgspec.to_builtins(problems),
-            )
-        if changed != self._changed:
-            self._hold(changed)
-            if not self._life.takes_settings:
-                self.restart()
+                error.message, plugin=self.name, method="settings", code=error.code, data=error.data
+            ) from None
+        if is_other and not self._life.takes_settings:
+            self.restart()
 
     def restart(self) -> None:
         """Stops it, and starts it anew: what is in its modules is gone, its store and data are not."""
@@ -257,7 +249,7 @@ class RunningPlugin:
     @property
     def settings(self) -> dict[str, Any]:
         """Its settings as a host tells them: what its struct has defaults for need not be there."""
-        return _merged(self._given, self._changed)
+        return self._settings.value
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -294,49 +286,6 @@ class RunningPlugin:
         for line in self.logs if error_id else ():
             if re.match(rf"(?:\S+: )?error {error_id}\n", line.message):
                 error.add_note(f"in the plugin:\n{line.message.partition(chr(10))[2].rstrip()}")
-
-    def _told(self) -> ConfigTold:
-        return ConfigTold(config=self.settings, config_revision=self._revision)
-
-    def _objections(self, changed: dict[str, Any]) -> list[Any]:
-        asked = ConfigParams(config=_merged(self._given, changed))
-        verdict = self._life.ask("config/validate", asked)
-        return msgspec.convert(verdict, ConfigVerdict).problems
-
-    def _hold(self, changed: dict[str, Any], *, tell: bool = False) -> None:
-        self._changed = changed
-        self._revision += 1
-        if tell or self._life.takes_settings:
-            self._life.channel.notify("config/changed", self._told())
-
-    def _update(self, params: msgspec.Raw) -> ConfigTold:
-        """What `ctx.update_settings` asks for. Raises RpcError."""
-        wanted = msgspec.json.decode(values.as_json(params), type=ConfigUpdate)
-        if wanted.config_revision is not None and wanted.config_revision != self._revision:
-            text = f"the settings have changed since revision {wanted.config_revision}"
-            raise RpcError(ErrorCode.INVALID_STATE, text, {"config_revision": self._revision})
-        changed = _changed(self._changed, {**wanted.set, **dict.fromkeys(wanted.unset, UNSET)})
-        if problems := self._objections(changed):
-            text = "; ".join(f"{each.path}: {each.reason}" for each in problems)
-            raise RpcError(ErrorCode.INVALID_PARAMS, text, problems)
-        if changed != self._changed:
-            self._hold(changed, tell=True)
-        return self._told()
-
-
-def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables key by key; all else is replaced whole."""
-    merged = dict(low)
-    for key, value in high.items():
-        below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-def _changed(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    after = {**before, **changes}
-    return {key: value for key, value in after.items() if value is not UNSET}
 
 
 def _meant(name: str, known: Mapping[str, Any]) -> str:
