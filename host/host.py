@@ -50,7 +50,7 @@ from host.supervision.plan import Plan
 from host.supervision.report import contract_of, explain
 from host.supervision.states import SERVING, State
 from host.supervision.tree import SupervisorTree
-from protocol.lifecycle import MethodInfo
+from protocol.lifecycle import MethodInfo, Provides
 
 _Path = str | os.PathLike[str]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -439,7 +439,11 @@ class Host:
 
     def methods_of(self, plugin: str) -> list[MethodInfo]:
         """What a plugin says of its methods; nothing before it has run once. Raises PluginNotFound."""
-        return self._tree.roster.named(plugin).offer.provides.methods
+        return self.provides_of(plugin).methods
+
+    def provides_of(self, plugin: str) -> Provides:
+        """All that a plugin says of itself; nothing before it has run once. Raises PluginNotFound."""
+        return self._tree.roster.named(plugin).offer.provides
 
     @property
     def stores(self) -> Stores:

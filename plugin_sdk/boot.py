@@ -110,7 +110,7 @@ def serve(load: Callable[[], Any]) -> int:
     if sys.stdin is not None and sys.stdin.isatty():
         print(
             "This is an outboard plugin: a host starts it and talks to it. Try\n"
-            "    outboard run --plugins FOLDER    with the folder that this plugin's folder is in",
+            "    outboard dev PATH    with this plugin's folder, or with this file if it is all of it",
             file=sys.stderr,
         )
         return 2

@@ -155,7 +155,7 @@ def send(desk: Desk, context: Context, question: Question, token: Any) -> Call:
     try:
         return desk.channel.request(question.wire_name, question.params, token=token, meta=meta)
     except Refused as refused:
-        raise _refused(refused, question) from None
+        raise refused_as(refused, question) from None
 
 
 def answer_in(settled: News | None, question: Question) -> Any:
@@ -183,7 +183,8 @@ def _cancelled(question: Question) -> errors.CallFailed:
     return _made(errors.CallCancelled, question, ErrorCode.REQUEST_CANCELLED, "cancelled")
 
 
-def _refused(refused: Refused, question: Question) -> errors.CallFailed:
+def refused_as(refused: Refused, question: Question) -> errors.CallFailed:
+    """What could not be sent, as whoever asks is to see it."""
     match refused.reason:
         case Refusal.TOO_MANY_IN_FLIGHT | Refusal.OUTBOX_FULL:
             data = {"retry_after_ms": 100}

@@ -85,37 +85,42 @@ class Channel:
         """Whether the answer to a request may be a stream."""
         return self.session.streams.sending(id) is not None
 
-    def has_room(self, id: MessageId) -> bool:
-        """Whether the stream that answers a request may have one more item; True if it is over anyway."""
+    # A stream is `of` the request of the peer's that it answers, or of the call of ours that it goes with.
+
+    def has_room(self, of: MessageId | Call) -> bool:
+        """Whether a stream may have one more item; True if it is over anyway."""
         with self._lock:
-            sending = self.session.streams.sending(id)
+            sending = self.session.streams.sending(of)
             return sending is None or sending.has_room
 
-    def add_item(self, id: MessageId, value: Any) -> bool:
-        """Adds an item to the stream that answers a request; whether there is room for another.
+    def add_item(self, of: MessageId | Call, value: Any) -> bool:
+        """Adds an item to a stream; whether there is room for another.
 
         Full batches leave; it waits for the pipe if too much does already. Raises `Refused`.
         """
         item = self.session.writing.item(value)
         with self._lock:
-            sending = self.session.streams.sending(id)
+            sending = self.session.streams.sending(of)
             if sending is None:  # the connection is closed
                 return True
             leaves_before, leaves = not sending.fits(item), False
             if not leaves_before:
                 leaves = sending.add(item)
         if leaves_before:
-            self.send_items(id)
+            self.send_items(of)
             with self._lock:
                 leaves = sending.add(item)
         if leaves:
-            self.send_items(id)
+            self.send_items(of)
         return sending.has_room
 
-    def send_items(self, id: MessageId) -> None:
-        """Sends the batch that has been begun, if there is one. What may wait here, credit bounds."""
+    def send_items(self, of: MessageId | Call, *, end: bool = False) -> None:
+        """Sends the batch that has been begun, if there is one. What may wait here, credit bounds.
+
+        `end` says that no more go with our call.
+        """
         with self._lock:
-            self.session.streams.send_items(id, always=True)
+            self.session.streams.send_items(of, always=True, end=end)
             data = self._begin()
         if data:
             self._write(data)

@@ -34,6 +34,7 @@ class Declarations:
         self.methods: dict[str, Handler] = {}
         self.hooks: dict[str, tuple[Handler, HookInfo]] = {}
         self.topics: dict[str, EventInfo] = {}
+        self.topic_types: dict[str, Any] = {}
         self.subscriptions: dict[str, Handler] = {}
         self.start: Callable[..., Any] | None = None
         self.stop: Callable[..., Any] | None = None
@@ -163,6 +164,7 @@ class Declarations:
         except TypeError as error:
             raise AuthorMistake(f"the topic `{name}`: {unsupported(error)}") from None
         self.topics[name] = EventInfo(topic=name, schema=schema)
+        self.topic_types[name] = type
 
     def on_event(self, topic: str) -> Callable[[F], F]:
         """Is called with each value that others publish as `topic`, from now on; one at a time, in order.

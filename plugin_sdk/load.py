@@ -14,15 +14,15 @@ _LATER = ("copy", "inspect", "logging", "pathlib", "traceback")
 """Of the standard library, what the SDK imports when it is needed first, which may be never."""
 
 
-def load_plugin(target: str) -> Declarations:
+def load_plugin(target: str, folder: str = "") -> Declarations:
     """The plugin in `target`: a file ("main.py") or a module ("package.module").
 
-    The working directory is the plugin's folder, and becomes importable only now, so that a file of
-    the author's cannot stand in for one of ours.
+    `folder` is the plugin's own, else the working directory, and becomes importable only now, so that a
+    file of the author's cannot stand in for one of ours.
     """
-    folder = os.getcwd()
+    folder = os.path.abspath(folder)
     if target.endswith(".py"):
-        path = os.path.abspath(target)
+        path = os.path.join(folder, target)
         folder = os.path.dirname(path)
         _put_first(folder)
         name = os.path.basename(path).removesuffix(".py").replace("-", "_")

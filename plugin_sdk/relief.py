@@ -44,6 +44,8 @@ class Runtime:
         self.read_fd = read_fd
         self.tick_s: float | None = TICK_S
         """How often to look for a hung handler by ourselves; None if the host nudges."""
+        self.owns_process = True
+        """Whether the process is there for this plugin alone, and ends with it."""
 
     def serve(self, events: deque[Event]) -> int:
         raise NotImplementedError
@@ -75,6 +77,8 @@ class Runtime:
 
     def end_soon(self) -> None:
         """From now the process has 2 s to end by itself; a thread that hangs does not keep it."""
+        if not self.owns_process:
+            return
         timer = threading.Timer(EXIT_GRACE_S, os._exit, (self.desk.exit_code,))
         timer.daemon = True
         timer.start()

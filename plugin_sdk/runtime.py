@@ -23,8 +23,13 @@ from protocol.lifecycle import FEATURES, PROTOCOL_VERSION, InitializeParams, Ini
 from protocol.session import Session
 
 
-def serve_plugin(load: Callable[[], Declarations], read_fd: int, write_fd: int) -> int:
-    """The whole life of a plugin's process after boot; returns its exit code."""
+def serve_plugin(
+    load: Callable[[], Declarations], read_fd: int, write_fd: int, *, owns_process: bool = True
+) -> int:
+    """The whole life of a plugin's process after boot; returns its exit code.
+
+    Without `owns_process` a handler that hangs is left behind as a thread, and the process goes on.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {NUDGE})  # before any thread: all of them inherit it
     channel = Channel(Session("plugin"), write_fd)
     events: deque[Event] = deque()
@@ -51,6 +56,7 @@ def serve_plugin(load: Callable[[], Declarations], read_fd: int, write_fd: int) 
         runtime = SerialRuntime(desk, read_fd)
     if "nudge" in params.features:
         runtime.tick_s = None
+    runtime.owns_process = owns_process
     result = InitializeResult(
         protocol=PROTOCOL_VERSION,
         plugin=PluginInfo(name=params.plugin.name, sdk=f"plugin_sdk {protocol.__version__}"),

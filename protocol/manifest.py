@@ -7,6 +7,7 @@ is silently ignored is a mistake that is silently made.
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +17,9 @@ from protocol.units import Duration, Size
 # Python's `$` also matches before a final newline, which must not get into a name.
 PluginName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$(?!\n)")]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+
+Permission = Literal["plugins", "host", "events"]
+"""Whom it calls; which services of the app it uses; which topics it publishes or hears of."""
 
 _PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -89,6 +93,14 @@ class PermissionsTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     plugins: list[str] = []
     host: list[str] = []
     events: list[str] = []
+
+    def permits(self, key: Permission, wanted: str) -> bool:
+        """Whether a pattern below `key` has room for `wanted`."""
+        return any(fnmatchcase(wanted, pattern) for pattern in getattr(self, key))
+
+    def line_for(self, key: Permission, wanted: str) -> str:
+        """The line that would permit `wanted` as well."""
+        return f"{key} = {msgspec.json.encode([*getattr(self, key), wanted]).decode()}"
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -43,11 +43,25 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "store": ("store", "What a plugin keeps: list, get, set, delete."),
     "add": ("lifecycle", "Register a plugin's folder or file, and start it."),
     "remove": ("lifecycle", "Stop a plugin and forget it."),
+    "new": ("new", "Begin a plugin: code that runs, a manifest and a test."),
+    "check": ("check", "Everything about a plugin that can be known before it is used."),
+    "test": ("testing", "Run a plugin's tests, on the Python that it runs on."),
+    "dev": ("dev", "Run plugins here, and again whenever you save."),
     "explain": ("explain", "What an error code means, and what to do."),
     "doctor": ("doctor", "Whether this machine has what outboard needs."),
     "completion": ("completion", "Completion of all this for bash, zsh or fish."),
     "demo": ("demo", "An application whose plugins are killed while it works; then a daemon."),
 }
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Write plugins": ("new", "dev", "test", "check"),
+    "Run them": ("run", "systemd", "demo"),
+    "Use them": ("call", "hook"),
+    "Look": ("status", "why", "logs", "events", "metrics", "hooks", "contract", "doctor", "explain"),
+    "Operate": ("start", "stop", "restart", "release", "enable", "disable", "add", "remove", "reload"),
+    "What is kept": ("config", "store"),
+    "Your shell": ("completion",),
+}
+"""In the order of what a reader is up to; every command is in one of them."""
 
 
 class Commands(click.Group):
@@ -76,8 +90,10 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help) for name, (_, help) in COMMANDS.items()])
+        widest = max(map(len, COMMANDS))
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(widest), COMMANDS[name][1]) for name in names])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -103,6 +103,8 @@ class WatchTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """How often it looks."""
     debounce: Duration = msgspec.field(default_factory=partial(Duration, 0.5))
     """A plugin's files must have been left alone for so long."""
+    burst: Annotated[int, msgspec.Meta(ge=1)] = 3
+    """So many times in a row a plugin that keeps changing is dealt with at once; then it has to wait."""
     added: Literal["load", "announce"] = "load"
     changed: Literal["restart", "announce"] = "restart"
     removed: Literal["unload", "announce"] = "unload"

@@ -22,9 +22,9 @@ RESTLESS_S = 30.0
 """One that keeps changing for so long is spoken of."""
 
 
-def held_s(streak: int) -> float:
+def held_s(streak: int, quick: int = QUICK) -> float:
     """How long a place must wait after having been acted upon `streak` times in a row."""
-    return 0.0 if streak < QUICK else min(HELD_FIRST_S * 2.0 ** min(streak - QUICK, 10), HELD_MOST_S)
+    return 0.0 if streak < quick else min(HELD_FIRST_S * 2.0 ** min(streak - quick, 10), HELD_MOST_S)
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,15 +56,16 @@ class _Place(msgspec.Struct):
     def is_settled(self) -> bool:
         return self.is_known and self.stamp == self.settled
 
-    @property
-    def free_at(self) -> float:
-        return self.acted_at + held_s(self.streak)
+    def free_at(self, quick: int) -> float:
+        return self.acted_at + held_s(self.streak, quick)
 
 
 class Debouncer:
     """`see` what there is, ask what is `due`, do it, and `settle` it."""
 
     def __init__(self) -> None:
+        self.quick = QUICK
+        """So many times in a row nothing is held."""
         self._places: dict[str, _Place] = {}
 
     def see(self, glance: Glance, now: float) -> None:
@@ -102,7 +103,7 @@ class Debouncer:
                 changed_file=changed_code(place.settled, place.stamp),
             )
             for path, place in self._places.items()
-            if not place.is_settled and now - place.since >= debounce_s and now >= place.free_at
+            if not place.is_settled and now - place.since >= debounce_s and now >= place.free_at(self.quick)
         }
 
     def settle(self, path: str, now: float, *, acted: bool) -> None:
@@ -124,8 +125,9 @@ class Debouncer:
         for path, place in self._places.items():
             if place.is_settled or place.is_told:
                 continue
-            if now - place.since >= debounce_s and now < place.free_at:
-                left_s = place.free_at - now
+            free_at = place.free_at(self.quick)
+            if now - place.since >= debounce_s and now < free_at:
+                left_s = free_at - now
                 told[path] = f"it changes again at once, {place.streak} times by now; next in {left_s:.0f} s"
             elif now - place.since < debounce_s and now - place.unsettled_since >= RESTLESS_S:
                 told[path] = f"its files have not been at rest for {RESTLESS_S:g} s"

@@ -15,8 +15,9 @@ import msgspec
 from host.config.lines import KeyPath, line_of
 from host.config.problems import FileProblem, dotted
 from host.config.read import read_text
-from host.discovery.script import OUTBOARD, declares_plugin, script_blocks
+from host.discovery.script import declares_plugin
 from host.discovery.validate import MANIFEST, Candidate, load_manifest
+from protocol.script import OUTBOARD, script_blocks
 
 __all__ = ["Found", "places_in", "scan"]
 

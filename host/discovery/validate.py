@@ -19,15 +19,17 @@ from host.config.lines import KeyPath
 from host.config.problems import FileProblem, by_line
 from host.config.read import Document, parse_toml, read_text
 from host.discovery.dependencies import requirement_fault
+from host.discovery.names import name_fault
 from host.discovery.python_versions import admits
-from host.discovery.script import OUTBOARD, ScriptBlock, script_blocks
 from protocol.manifest import Manifest, is_plugin_name
+from protocol.script import OUTBOARD, ScriptBlock, script_blocks
 
 __all__ = ["MANIFEST", "SUPPORTED_PROTOCOLS", "Candidate", "load_manifest"]
 
 MANIFEST = "plugin.toml"
 SUPPORTED_PROTOCOLS = (1,)
 
+_NAMES = ("plugin.name", "tool.outboard.name")
 _OURS = ("protocol", "plugin_sdk")  # import names that a plugin's own files would shadow
 
 
@@ -114,7 +116,11 @@ def _block_problem(path: Path, count: int) -> FileProblem:
 
 
 def _with_hint(problem: FileProblem) -> FileProblem:
-    """A plugin cannot say of itself that it is critical, wherever it says so."""
+    """What a name may be, in words; and that a plugin cannot say of itself that it is critical."""
+    if problem.key in _NAMES and isinstance(problem.seen, str) and (fault := name_fault(problem.seen)):
+        reason, better = fault
+        hint = f"did you mean `{better}`?" if better else None
+        return msgspec.structs.replace(problem, reason=reason, hint=hint)
     if problem.key.split(".")[-1] != "critical":
         return problem
     hint = "the operator decides that, in outboard.toml: plugins.NAME.critical = true"

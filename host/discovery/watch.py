@@ -53,7 +53,8 @@ class Eyes:
             if not _is_gone(path):
                 hidden.append(path)
         for path in map(os.path.abspath, paths):
-            if path not in stamps and (own := file_stamp(path)) is not None:
+            # A plugin that was given in the place of a folder is among those, without a stamp.
+            if not stamps.get(path) and (own := file_stamp(path)) is not None:
                 stamps[path] = self._stamp(path, own)
         self._named = {path: known for path, known in self._named.items() if path in stamps}
         return Glance(stamps, tuple(hidden))

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-from typing import Literal
-
-import msgspec
-
 from host import errors
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
 from protocol.errors import ErrorCode
+from protocol.manifest import Permission, PermissionsTable
 
-Permission = Literal["plugins", "host", "events"]
+__all__ = ["Permission", "permits", "refusal"]
+
 _WORDS = {"plugins": "call the plugin", "host": "call the service", "events": "publish, or hear,"}
 
 
 def permits(caller: Supervisor | None, key: Permission, wanted: str) -> bool:
     """Of none that is gone: it may have a last word to say, and nothing to ask for."""
-    return any(fnmatchcase(wanted, pattern) for pattern in _granted(caller, key))
+    return _granted(caller).permits(key, wanted)
 
 
 def refusal(plugin: str, caller: Supervisor | None, key: Permission, wanted: str) -> errors.PermissionDenied:
     """The error for `plugin`, with the line that its manifest would need."""
-    line = f"{key} = {msgspec.json.encode([*_granted(caller, key), one_line(wanted)]).decode()}"
+    line = _granted(caller).line_for(key, one_line(wanted))
     return errors.PermissionDenied(
         f"`{plugin}` may not {_WORDS[key]} `{one_line(wanted)}`: its manifest needs `{line}` "
         "below [permissions]",
@@ -35,5 +32,5 @@ def refusal(plugin: str, caller: Supervisor | None, key: Permission, wanted: str
     )
 
 
-def _granted(caller: Supervisor | None, key: Permission) -> list[str]:
-    return [] if caller is None else getattr(caller.candidate.manifest.permissions, key)
+def _granted(caller: Supervisor | None) -> PermissionsTable:
+    return PermissionsTable() if caller is None else caller.candidate.manifest.permissions

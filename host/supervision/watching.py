@@ -167,6 +167,7 @@ class Watching:
         began_at = self._now()
         glance = await anyio.to_thread.run_sync(self._glance, self._config, abandon_on_cancel=True)
         now = self._now()
+        self._debouncer.quick = table.burst
         self._debouncer.see(glance, now)
         for file, reason in self._debouncer.newly_waiting(now, table.debounce).items():
             self._announce_wait(file, reason, is_there=file in glance.stamps)

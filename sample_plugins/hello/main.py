@@ -1,4 +1,4 @@
-"""Greets people. Copy this folder to begin a plugin of your own."""
+"""Greets people, in two ways. `outboard new` begins a plugin of your own."""
 
 import msgspec
 

@@ -134,6 +134,15 @@ def test_a_place_that_changes_after_every_time_waits_longer_and_longer_and_says_
     assert waits[-1] == pytest.approx(HELD_MOST_S, abs=1)
 
 
+def test_how_often_in_a_row_nothing_waits_can_be_said(disk: Disk) -> None:
+    disk.debouncer.quick = 20
+    for version in range(2, 20):
+        disk.versions[A] = version
+        disk.look(0.1)
+        assert disk.look(0.5) == {A}
+        disk.settle()
+
+
 def test_a_place_that_is_changed_at_a_persons_pace_never_waits(disk: Disk) -> None:
     for version in range(2, 50):
         disk.versions[A] = version

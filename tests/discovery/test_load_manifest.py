@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from host.config.problems import FileProblem
-from host.discovery.script import declares_plugin, script_blocks
+from host.discovery.script import declares_plugin
 from host.discovery.validate import Candidate, load_manifest
+from protocol.script import script_blocks
 
 PLUGIN = '[plugin]\nname = "hello"\nversion = "1"\n'
 COMMAND = '[run]\ncommand = ["node", "main.js"]\n'

@@ -31,6 +31,17 @@ def test_a_plugin_is_its_manifest_and_its_code(tmp_path: Path) -> None:
     assert stamps == look(tmp_path)
 
 
+def test_a_plugin_that_is_given_in_the_place_of_a_folder_is_seen_as_well(tmp_path: Path) -> None:
+    manifest, single = write_plugin(tmp_path, "a") / "plugin.toml", tmp_path / "single.py"
+    single.touch()
+    before = look(manifest, single)
+    assert set(before[str(manifest)]) == {"plugin.toml", "main.py"}
+    (tmp_path / "a" / "main.py").write_text("2")
+    single.write_text("2")
+    after = look(manifest, single)
+    assert {path for path in before if before[path] != after[path]} == {str(manifest), str(single)}
+
+
 def test_a_file_that_the_command_names_is_code_whatever_it_is_called(tmp_path: Path) -> None:
     folder = write_plugin(tmp_path, "a")
     eyes = Eyes()

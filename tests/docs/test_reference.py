@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from host import errors
-from host.cli.app import COMMANDS
+from host.cli.app import COMMANDS, GROUPS
 from host.config.model import HostConfig
 from host.observability.events import HostEvent
 from host.observability.logs import LogLine
@@ -129,6 +129,10 @@ def test_the_protocol_page_lists_every_fault() -> None:
 def test_the_page_of_the_command_line_lists_every_command() -> None:
     source = (REFERENCE / "cli.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `outboard (\w+)", source, re.M)) == set(COMMANDS)
+
+
+def test_every_command_is_in_one_group_of_the_help() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
 
 
 def test_the_page_of_the_log_lists_every_key_of_a_record() -> None:

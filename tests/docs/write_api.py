@@ -11,12 +11,21 @@ import griffe
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs/reference/api"
-PACKAGES = ("plugin_sdk", "host")
+PACKAGES = ("plugin_sdk", "plugin_sdk.testing", "host")
 
-FIRST = ("Plugin", "Host")
+FIRST = ("Plugin", "Host", "running")
 """What a reader looks for first; the rest is in order of the alphabet."""
 
-OURS = {"handler_of", "needs_loop", "provides", "request_id", "call_raw"}
+OURS = {
+    "handler_of",
+    "needs_loop",
+    "provides",
+    "request_id",
+    "call_raw",
+    "provides_of",
+    "settle",
+    "answer_to",
+}
 """Public to the rooms beside them, and not meant for authors or embedders."""
 
 GIVEN = {"Context", "AsyncContext", "HookOutcome", "HookResult", "Plan"}
@@ -46,13 +55,15 @@ def _page(package: str) -> str:
     errors = [thing for thing in things if isinstance(thing, griffe.Class) and _is_error(thing)]
     rest = [thing for thing in things if thing not in errors or "Exception" in _bases(thing)]
     rest.sort(key=lambda thing: (thing.name not in FIRST, thing in errors, thing.name))
+    wrong = ["[errors](#errors)"] if errors else []
     head = [
         f"# `{package}`",
         "Written by `python -m tests.docs.write_api` from the docstrings.",
         _prose(_loaded(package)),
-        " · ".join(f"[`{thing.name}`](#{thing.name.lower()})" for thing in rest) + " · [errors](#errors)",
+        " · ".join([f"[`{thing.name}`](#{thing.name.lower()})" for thing in rest] + wrong),
     ]
-    return "\n\n".join([*head, *(_section(thing) for thing in rest), _errors(errors)]) + "\n"
+    sections = [_section(thing) for thing in rest] + ([_errors(errors)] if errors else [])
+    return "\n\n".join([*head, *sections]) + "\n"
 
 
 def _section(thing: griffe.Object) -> str:
@@ -70,8 +81,9 @@ def _section(thing: griffe.Object) -> str:
 
 
 def _is_given(thing: griffe.Object) -> bool:
-    """Also all that is told: events, and pictures of what is."""
-    told = isinstance(thing, griffe.Class) and thing.path.startswith("host.observability.")
+    """Also all that is told: events, and pictures of what is; and all that a test is handed."""
+    rooms = ("host.observability.", "plugin_sdk.testing.")
+    told = isinstance(thing, griffe.Class) and thing.path.startswith(rooms)
     return told or thing.name in GIVEN
 
 

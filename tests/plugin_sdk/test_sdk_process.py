@@ -239,7 +239,7 @@ def test_run_by_hand_on_a_terminal_it_says_what_it_is_and_exits_2(tmp_path: Path
         os.close(theirs)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "outboard run --plugins" in done.stderr
+    assert "outboard dev PATH" in done.stderr
 
 
 def test_without_arguments_the_sdk_says_how_to_use_it() -> None:
