@@ -153,9 +153,9 @@ def decode(body: bytes) -> Envelope:
         Malformed: with PARSE_ERROR for what is not JSON, INVALID_REQUEST for what is not a message.
     """
     # Nearly every message needs no more than this look, of 0.1 us: it is short, and text without escapes.
-    if (
-        len(body) > CANNOT_BE_DEEP or BACKSLASH in body or not body.isascii()
-    ) and (reason := why_unsafe(body)):
+    if (len(body) > CANNOT_BE_DEEP or BACKSLASH in body or not body.isascii()) and (
+        reason := why_unsafe(body)
+    ):
         raise Malformed(ErrorCode.PARSE_ERROR, reason, about=about(body))
     try:
         return _decoder.decode(body)
@@ -236,9 +236,7 @@ def error_of(raw: Raw) -> RpcError:
     return RpcError(error.code, error.message, None if error.data is UNSET else error.data)
 
 
-def items(
-    id: MessageId, seq: int, items: list[Raw], *, up: bool = False, end: bool = False
-) -> Notification:
+def items(id: MessageId, seq: int, items: list[Raw], *, up: bool = False, end: bool = False) -> Notification:
     """A batch of a stream. Each item is an encoded value already, and none of them too deep."""
     params: dict[str, Any] = {"id": id, "seq": seq, "items": items}
     if up:

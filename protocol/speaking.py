@@ -64,7 +64,6 @@ class Speaking:
         self,
         method: str,
         params: Any,
-        *,
         deadline: float | None = None,
         token: Any = None,
         meta: Meta | None = None,

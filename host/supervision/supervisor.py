@@ -80,7 +80,7 @@ class Supervisor:
         self.life = life
         self.since_unix = time.time() - max(0.0, around.driver.now() - life.since)
         self.stats = PluginStats()
-        self.offer = Offer(Provides(), Contract())
+        self.offer = Offer(Provides(), Contract(), self.stats)
         """Of the last generation that got as far as saying so, or of an earlier host's, of the same code."""
         self.is_known = False
         """Whether anybody knows what it provides."""
@@ -350,7 +350,7 @@ class Supervisor:
         schema, before = provides.config_schema, self.offer.provides.config_schema
         if schema is not None and schema != before and (why := why_not_held(schema)):
             self._tell_problem(f"the schema of its settings is not held: {why}")
-        self.offer = Offer(provides, contract)
+        self.offer = Offer(provides, contract, self.stats)
         self.is_known = True
         self.stats.announce(self.offer.names)
 
