@@ -139,7 +139,7 @@ class _Format:
 
 
 _JSON, _PACKED = _Format(msgspec.json), _Format(msgspec.msgpack)
-_decoder, _encoder = _JSON.message, _JSON.encode  # of nearly every message
+_decoder, encode_json = _JSON.message, _JSON.encode  # of nearly every message
 _error_decoder = values.Decoder(ErrorObject)
 EMPTY = Raw(b"{}")
 CONTAINERS = frozenset([*b"{[", *range(0x80, 0xA0), *range(0xDC, 0xE0)])
@@ -251,9 +251,9 @@ def encode(message: Any, depth: int = MAX_DEPTH) -> bytes:
     # Whatever a value's own code raises while it is encoded is the value's fault, so this is one of
     # the few places that catch every exception.
     try:
-        body = _encoder(message)
+        body = encode_json(message)
     except Exception as error:
-        raise _not_serializable(error) from None
+        raise not_serializable(error) from None
     # Here all that opens is closed again, so what is shorter than that needs no counting: 0.3 us.
     if len(body) > 2 * depth and is_too_deep(body, depth):
         raise NotSerializable(f"nested more than {depth} deep")
@@ -265,7 +265,7 @@ def encode_packed(message: Any, depth: int = MAX_DEPTH) -> bytes:
     try:
         body = _PACKED.encode(message)
     except Exception as error:
-        raise _not_serializable(error) from None
+        raise not_serializable(error) from None
     if reason := why_unsafe_packed(body, depth):
         raise NotSerializable(reason)
     return body
@@ -273,10 +273,11 @@ def encode_packed(message: Any, depth: int = MAX_DEPTH) -> bytes:
 
 def encode_items(message: Notification, *, packed: bool) -> bytes:
     """Of `items`, whose parts have been looked at."""
-    return _PACKED.encode(message) if packed else _encoder(message)
+    return _PACKED.encode(message) if packed else encode_json(message)
 
 
-def _not_serializable(error: Exception) -> NotSerializable:
+def not_serializable(error: Exception) -> NotSerializable:
+    """What it means that a message could not be encoded."""
     return NotSerializable(f"{type(error).__name__}: {_text_of(error)}")
 
 

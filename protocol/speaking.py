@@ -131,7 +131,7 @@ class Speaking:
             return False
         try:
             writing = self.writing
-            if writing.packs and values.holds_bytes(result):
+            if writing.packs and type(result) not in values.PLAIN and values.holds_bytes(result):
                 data = writing.framed_packed(envelope.Success(id, result), result)
             else:
                 value = result if writing.packs else writing.for_json(result)
