@@ -52,8 +52,12 @@ class Channel:
 
     def reply(self, id: MessageId, result: Any) -> None:
         with self._lock:
-            self.session.reply(id, result)
-            data = b"" if self.holds else self._begin()
+            session = self.session
+            session.reply(id, result)
+            if self.holds or self._is_writing:
+                return
+            data = session.outbox.take()  # `_begin` written out
+            self._is_writing = bool(data)
         if data:
             self._write(data)
 

@@ -145,7 +145,10 @@ class Speaking:
                 else ErrorCode.RESULT_NOT_SERIALIZABLE
             )
             return self.reply_error(id, RpcError(code, f"the result cannot be sent: {refused.detail}"))
-        return self._answer(id, data)
+        if self.streams.answers or self.streams.uploads or self._told.by_id:
+            return self._answer(id, data)
+        del self.incoming[id]  # as there, when there is nothing but the answer: nearly always
+        return self.outbox.put(REPLY, data, always=True)
 
     def reply_error(self, id: MessageId, error: RpcError) -> bool:
         """Answers a request with an error; False if no answer is owed (any more)."""
@@ -160,14 +163,11 @@ class Speaking:
 
     def _answer(self, id: MessageId, data: bytes) -> bool:
         lane = REPLY
-        streams = self.streams
-        if streams.answers and id in streams.answers:
-            streams.finish_answer(id)
+        if id in self.streams.answers:
+            self.streams.finish_answer(id)
             lane = Lane.STREAM  # behind its items, which would be lost otherwise
-        if streams.uploads:
-            streams.uploads.pop(id, None)
-        if self._told.by_id:
-            self._told.forget(id)
+        self.streams.uploads.pop(id, None)
+        self._told.forget(id)
         del self.incoming[id]
         return self.outbox.put(lane, data, always=True)
 

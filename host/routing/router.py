@@ -46,17 +46,14 @@ class Router(Passage):
         method: str,
         params: Any,
         timeout: float | EllipsisType | None,
-        *,
-        decode: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Coroutine[Any, Any, Any]:
-        """The raw result, or what it decodes to. Raises an `OutboardError` that names plugin and method.
+        """The raw result. Raises an `OutboardError` that names plugin and method.
 
         A `timeout` of `...` is the method's own, as its plugin announced it, or else 30 s.
         """
-        # No coroutine of its own: each one around a call is 0.3 us.
         supervisor, timeout = self.found(plugin, method, timeout)
-        return self.ask(supervisor, method, params, timeout, decode, on_progress)
+        return self.ask(supervisor, method, params, timeout, False, on_progress)
 
     def stream(
         self,
@@ -78,7 +75,10 @@ class Router(Passage):
         decode: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Any:
-        """Like `call`, for those who know whom and may ask for anything: hooks too. `timeout` in seconds."""
+        """Like `call`, for those who know whom and may ask for anything: hooks too. `timeout` in seconds.
+
+        `decode`: the result as it decodes, and not raw.
+        """
         chain = chains.current.get()  # 30 ns, for nearly every call the empty default
         if chain:
             chains.refuse_cycle(chain, supervisor.name, method, params)
