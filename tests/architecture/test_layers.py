@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = [
-    *("__init__", "__main__", "cli", "control", "blocking", "lent", "host", "engine", "proxy"),
+    *("__init__", "__main__", "cli", "control", "blocking", "doorbell", "lent", "host", "engine", "proxy"),
     *("routing", "supervision", "environments", "store", "process", "discovery", "config"),
     *("contracts", "observability", "errors"),
 ]
