@@ -5,7 +5,7 @@
 
 The loop runs in one thread of its own, which lives as long as the host: Linux ends a child with the thread
 that started it. A call is left at that thread's door, whose bell it hears, and rings the caller's when it
-is done: 8.2 x a raw pipe, where the same call on the loop itself is 4.4 x. Decision 0010 says what would
+is done: about 8 x a raw pipe, where the same call on the loop itself is 4.7 x. Decision 0010 says what would
 be faster, and what it would cost.
 """
 
