@@ -11,7 +11,7 @@ handler, no log handler, and reads no configuration but the one it is given.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -181,9 +181,14 @@ class Host:
             MethodNotFound, ContractError, PluginBusy, PoisonCall, PayloadTooLarge, NotSerializable,
             HostMisuse.
         """
-        return await self._route(
-            plugin, method, named if params is None else params, timeout, decode=True, on_progress=on_progress
-        )
+        router = self._router
+        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
+            raise self._misuse()
+        if params is None:
+            params = named
+        supervisor, timeout = router.found(plugin, method, timeout)
+        # Not by way of `Router.call`, nor through a coroutine more: 0.3 us each.
+        return await router.ask(supervisor, method, params, timeout, True, on_progress)
 
     async def call_raw(
         self,
@@ -194,7 +199,10 @@ class Host:
         on_progress: OnProgress | None = None,
     ) -> msgspec.Raw:
         """Like `call`, with the result as raw JSON: for handing it on as it is."""
-        return await self._route(plugin, method, params, timeout, on_progress)  # type: ignore[no-any-return]
+        router = self._router
+        if router is None or not self._driver.is_current():
+            raise self._misuse()
+        return await router.call(plugin, method, params, timeout, on_progress)  # type: ignore[no-any-return]
 
     def proxy(
         self, plugin: str, api: Callable[..., T], /, *, timeout: float | EllipsisType | None = ...
@@ -491,21 +499,6 @@ class Host:
             return self.stream(plugin, method, params=params, timeout=timeout)
 
         return Proxied(plugin, api, self.call_raw, begin, look, timeout, is_async=is_async)
-
-    def _route(
-        self,
-        plugin: str,
-        method: str,
-        params: Any,
-        timeout: float | EllipsisType | None,
-        on_progress: OnProgress | None = None,
-        *,
-        decode: bool = False,
-    ) -> Coroutine[Any, Any, Any]:
-        router = self._router
-        if router is None or not self._driver.is_current():  # 0.1 us: an identity, and no lock
-            raise self._misuse()
-        return router.call(plugin, method, params, timeout, decode=decode, on_progress=on_progress)
 
     @property
     def _entered(self) -> Engine:

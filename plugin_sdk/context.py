@@ -24,36 +24,25 @@ if TYPE_CHECKING:
     from plugin_sdk.desk import Desk
 
 _PROGRESS_EVERY_S = 0.05
-_NOTHING_SAID = Meta()
+NOTHING_SAID = Meta()
 
 current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
 """Of the call that this thread, or this task, works on: for its log records."""
 
 
-class Context:
+class Context(msgspec.Struct, eq=False):
     """The call that a handler works on, and the plugin that it belongs to."""
 
-    __slots__ = (
-        "_cancelled",
-        "_desk",
-        "_meta",
-        "_progress",
-        "_said_at",
-        "_taken_at",
-        "_waiting",
-        "request_id",
-    )
-
-    def __init__(self, desk: Desk, request_id: MessageId | None, meta: Meta | None) -> None:
-        self._desk = desk
-        self.request_id = request_id
-        self._cancelled = False
-        self._said_at = 0.0
-        self._progress: ProgressValue | None = None
-        """What is to be said next."""
-        self._waiting: list[Waiting] = []
-        self._meta = meta or _NOTHING_SAID
-        self._taken_at = desk.clock()
+    # A struct, because one is made for every call: a third of what a class costs.
+    _desk: Desk
+    request_id: MessageId | None
+    _meta: Meta
+    _cancelled: bool = False
+    _said_at: float = 0.0
+    _progress: ProgressValue | None = None
+    """What is to be said next."""
+    _waiting: list[Waiting] = []
+    _taken_at: float = msgspec.field(default_factory=time.monotonic)
 
     @property
     def settings(self) -> Any:
@@ -217,8 +206,6 @@ class Context:
 
 class AsyncContext(Context):
     """The context of an `async def` handler: what it is asked to fetch is awaited."""
-
-    __slots__ = ()
 
     @property
     def store(self) -> AsyncStore:  # type: ignore[override]  # the same names, awaited

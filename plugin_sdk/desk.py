@@ -21,6 +21,7 @@ from plugin_sdk.jobs import Call, Job, call_in_items
 from plugin_sdk.later import Later
 from plugin_sdk.lifecycle import SettingsChange, SettingsCheck, Shutdown, Start
 from plugin_sdk.logs import Logs
+from plugin_sdk.signature import Handler
 from protocol import values
 from protocol.contract import nearest
 from protocol.envelope import MessageId
@@ -86,8 +87,11 @@ class Desk:
 
     def take(self, event: Event) -> Job | None:
         """Answers an event if that needs no author code; otherwise the job to be run."""
-        if isinstance(event, Request):
-            return self._take_request(event)
+        if type(event) is Request:
+            handler = self.plugin.methods.get(event.method)
+            if handler is None:
+                return self._take_request(event)
+            return self._begin(event, handler)
         if isinstance(event, Cancelled):
             job = self.active.get(event.id)
             if job is not None:
@@ -116,15 +120,15 @@ class Desk:
         return None
 
     def _take_request(self, request: Request) -> Job | None:
+        """One that is for no method of the author's."""
         method = request.method
-        handler = self.plugin.handler_of(method)
-        if handler is not None:
-            job: Job = (Call if handler.is_plain else call_in_items(handler))(self, request, handler)
-        elif method == "lifecycle/ping":
+        if (handler := self.plugin.handler_of(method)) is not None:
+            return self._begin(request, handler)
+        if method == "lifecycle/ping":
             self.channel.reply(request.id, self._ping())
             return None
-        elif method == "lifecycle/start":
-            job = Start(self, request, self.plugin.start)
+        if method == "lifecycle/start":
+            job: Job = Start(self, request, self.plugin.start)
         elif method == "config/validate":
             job = self._take_check(request)
         elif method == "shutdown":
@@ -137,6 +141,11 @@ class Desk:
             error = RpcError(ErrorCode.METHOD_NOT_FOUND, f"no method `{method}`{hint}", data)
             self.channel.reply_error(request.id, error)
             return None
+        self.active[request.id] = job
+        return job
+
+    def _begin(self, request: Request, handler: Handler) -> Job | None:
+        job = (Call if handler.is_plain else call_in_items(handler))(self, request, handler)
         self.active[request.id] = job
         if request.meta is not None and request.meta.parent is not None:
             waited_for = self.channel.session.outgoing.calls.get(request.meta.parent)  # type: ignore[arg-type]
@@ -190,6 +199,11 @@ class Desk:
         error = error_from(exception, lambda text: self.note_failure(f"{what}: {text}"))
         if not (isinstance(error.data, dict) and "error_id" in error.data):  # else it is noted already
             self.note_failure(f"{what}: {error.message}")
+
+    def note_drained(self) -> None:
+        """Something that was worked on is over."""
+        with self.drained:
+            self.drained.notify_all()
 
     def wait_until_drained(self, but: MessageId) -> None:
         """Blocks until nothing else is worked on. The host bounds how long a shutdown may take."""

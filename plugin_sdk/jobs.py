@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from plugin_sdk.context import AsyncContext, Context, current_traceparent
+from plugin_sdk.context import NOTHING_SAID, AsyncContext, Context, current_traceparent
 from plugin_sdk.dispatch import error_from
 from plugin_sdk.signature import Handler
 from protocol.errors import ErrorCode, RpcError
@@ -27,7 +27,8 @@ class Job:
         self.desk = desk
         self.id = request.id
         self.is_async = is_async
-        self.context = (AsyncContext if is_async else Context)(desk, request.id, request.meta)
+        kind = AsyncContext if is_async else Context
+        self.context: Context = kind(desk, request.id, request.meta or NOTHING_SAID)
         self.on_cancel: Callable[[], None] | None = None
 
     @property
@@ -83,22 +84,21 @@ class Job:
         self.fail(error)
 
     def succeed(self, result: Any) -> None:
-        self._done()
-        self.desk.channel.reply(self.id, result)
+        desk = self.desk
+        desk.active.pop(self.id, None)
+        desk.channel.reply(self.id, result)
+        if desk.channel.session.phase is DRAINING:
+            desk.note_drained()
 
     def fail(self, exception: BaseException) -> None:
-        self._done()
+        self.desk.active.pop(self.id, None)
         if self.context._cancelled:
             error = CANCELLED
         else:
             error = error_from(exception, self.desk.note_failure)
         self.desk.channel.reply_error(self.id, error)
-
-    def _done(self) -> None:
-        self.desk.active.pop(self.id, None)
         if self.desk.channel.session.phase is DRAINING:
-            with self.desk.drained:
-                self.desk.drained.notify_all()
+            self.desk.note_drained()
 
 
 class Call(Job):
@@ -107,7 +107,13 @@ class Call(Job):
     __slots__ = ("_params", "handler")
 
     def __init__(self, desk: Desk, request: Request, handler: Handler) -> None:
-        Job.__init__(self, desk, request, is_async=handler.is_async)  # `super()` costs 0.1 us
+        # `Job.__init__` written out: 0.2 us of every call.
+        self.desk = desk
+        self.id = request.id
+        self.is_async = handler.is_async
+        kind = AsyncContext if handler.is_async else Context
+        self.context = kind(desk, request.id, request.meta or NOTHING_SAID)
+        self.on_cancel = None
         self.handler = handler
         self._params = request.params
 

@@ -90,6 +90,8 @@ class FrameReader:
         self._parts: list[bytes] = []  # of the current body
         self._noise_run = 0  # bytes of noise since the last frame
         self._broken = False
+        self.rests = True
+        """Whether nothing is kept of what was received: it ended where a frame did."""
 
     @property
     def inside_frame(self) -> bool:
@@ -138,6 +140,7 @@ class FrameReader:
             self._parts = []
             self._missing = 0
             out.append(fatal.broken)
+        self.rests = not (self._missing or self._kept)
         return out
 
     def end(self) -> list[Piece]:

@@ -12,7 +12,9 @@ from itertools import accumulate
 
 MAX_DEPTH = 128
 
-_BACKSLASH, _BRACKET = b"\\["
+CANNOT_BE_DEEP = 2 * MAX_DEPTH
+"""Bytes: in so few not more can be opened and closed again, and to open more without is no JSON."""
+BACKSLASH, _BRACKET = b"\\["
 # Compiled for the first body that needs it, which in most processes never comes.
 _STRINGS = rb'(?s)"(?:[^"\\]|\\.)*+"?'
 _ROUNDS = 4
@@ -35,12 +37,12 @@ def why_unsafe(body: bytes) -> str | None:
             return f"not UTF-8: byte {error.start} ({error.reason})"
     # A single byte is found at the speed of memchr, 0.01 us where two take 0.24; most text has no backslash.
     if (
-        _BACKSLASH in body
+        BACKSLASH in body
         and b"\\u" in body
         and re.search(_LONE_SURROGATE, body.replace(_ESCAPED_BACKSLASH, b"__"))
     ):
         return "half of a surrogate pair in a string"
-    if len(body) > MAX_DEPTH and is_too_deep(body):
+    if len(body) > CANNOT_BE_DEEP and is_too_deep(body):
         return f"nested more than {MAX_DEPTH} deep"
     return None
 

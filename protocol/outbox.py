@@ -54,14 +54,15 @@ class Outbox:
         Control and replies always find room: the number of requests in flight bounds them. One frame
         alone may be larger than the box, or a limit on frames above the box's size could not be kept.
         """
-        if self.bytes + len(frame) > self.max_bytes and self.bytes and not (always or lane in _UNBOUNDED):
-            if lane < Lane.PROGRESS and self._shed(self.bytes + len(frame) - self.max_bytes):
+        waiting, size = self.bytes, len(frame)
+        if waiting and waiting + size > self.max_bytes and not (always or lane in _UNBOUNDED):
+            if lane < Lane.PROGRESS and self._shed(waiting + size - self.max_bytes):
                 pass  # logs and progress made room
             else:
                 self.dropped += lane >= Lane.PROGRESS
                 return False
         self._lanes[lane].append((frame, call))
-        self.bytes += len(frame)
+        self.bytes += size
         return True
 
     def take(self, limit: int = 65536) -> bytes:

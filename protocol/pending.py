@@ -57,17 +57,19 @@ class Outgoing:
         self._max_abandoned = max_abandoned
         self._last_id = 0
 
-    def next_id(self) -> int:
-        """The id that the next call will have; spends nothing."""
-        candidate = self._last_id + 1
-        while candidate in self.calls or candidate in self.abandoned or candidate > self._max_id:
-            candidate = candidate + 1 if candidate < self._max_id else 1
-        return candidate
-
-    def register(self, id: int, method: str, params: Any, deadline: float | None, token: Any) -> Call:
+    def open(self, method: str, params: Any, deadline: float | None, token: Any) -> Call:
+        """A call with an id of its own, in flight from now on."""
+        id = self._last_id + 1
+        while id in self.calls or id in self.abandoned or id > self._max_id:
+            id = id + 1 if id < self._max_id else 1
         self._last_id = id
         call = self.calls[id] = Call(id, method, params, deadline, token)
         return call
+
+    def take_back(self, call: Call) -> None:
+        """`call`, which was opened last, is not to be sent: its id is the next one's."""
+        self.settle(call.id)
+        self._last_id = call.id - 1
 
     def settle(self, id: Any) -> Call | None:
         """Takes the call that a reply names out of the table; None if nobody waits for it."""

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from protocol import envelope, values
-from protocol.envelope import EMPTY, Malformed, MessageId
+from protocol.envelope import CONTAINERS, EMPTY, Malformed, MessageId
 from protocol.errors import ErrorCode, Fault, RpcError
 from protocol.events import (
     Cancelled,
@@ -74,11 +74,12 @@ class Session(Speaking):
         if self.phase is CLOSED:
             return []
         events: list[Event] = []
-        self._read(self._reader.receive(data), events)
-        self._unseen.clear()
-        is_inside = self._reader.inside_frame
-        if is_inside or self.stalls_at is not None:
-            self.stalls_at = now + STALL_S if is_inside else None
+        reader = self._reader
+        self._read(reader.receive(data), events)
+        if self._unseen:
+            self._unseen.clear()
+        if self.stalls_at is not None or not reader.rests:
+            self.stalls_at = now + STALL_S if reader.inside_frame else None
         return events
 
     @property
@@ -131,12 +132,12 @@ class Session(Speaking):
         return events
 
     def _read(self, pieces: Iterable[Piece], events: list[Event]) -> None:
+        calls, decode = self.outgoing.calls, envelope.decode
         for piece in pieces:
-            kind = type(piece)
-            if kind is bytes or kind is Packed:
+            if type(piece) is bytes or type(piece) is Packed:
                 try:
-                    if kind is bytes:
-                        message = envelope.decode(piece)  # type: ignore[arg-type]
+                    if type(piece) is bytes:
+                        message = decode(piece)
                     else:
                         message = envelope.decode_packed(piece.body)  # type: ignore[union-attr]
                 except Malformed as problem:
@@ -144,6 +145,13 @@ class Session(Speaking):
                 else:
                     method = message.method
                     if method is UNSET:
+                        # `settle` written out, for a reply as nearly all are: 0.2 us of every call.
+                        if message.error is UNSET and message.result is not UNSET:
+                            call = calls.pop(message.id, None)  # type: ignore[arg-type]
+                            if call is not None:
+                                call.settled = True
+                                events.append(Reply(call, message.result, None))
+                                continue
                         self._read_reply(message, events)
                     elif message.id is UNSET:
                         self._read_notification(message, method, events)
@@ -162,10 +170,8 @@ class Session(Speaking):
                 return
 
     def _read_reply(self, message: envelope.Envelope, events: list[Event]) -> None:
+        """A reply that is no plain answer to a call in flight."""
         id, result, error = message.id, message.result, message.error
-        if error is UNSET and result is not UNSET and (call := self.outgoing.settle(id)) is not None:
-            events.append(Reply(call, result, None))  # as nearly always
-            return
         if (result is UNSET) == (error is UNSET):
             if result is UNSET and (id is UNSET or id is None):
                 self._refuse_message(ErrorCode.INVALID_REQUEST, "neither a method nor a result nor an error")
@@ -206,7 +212,7 @@ class Session(Speaking):
             self.reply_error(id, RpcError(ErrorCode.OVERLOADED, f"{room} requests are in flight", data))
             return
         params = message.params
-        if params is UNSET or not envelope.is_structured(params):
+        if params is UNSET or memoryview(params)[0] not in CONTAINERS:
             if params is not UNSET and bytes(params) != b"null":
                 problem = [{"path": "$", "reason": "params must be an object or an array"}]
                 self.reply_error(id, RpcError(ErrorCode.INVALID_PARAMS, "params must be an object", problem))
@@ -302,7 +308,7 @@ class Session(Speaking):
 
     def _refuse_message(self, code: ErrorCode, reason: str) -> None:
         self.counts.bad_messages += 1
-        self.outbox.put(REPLY, frame(envelope.encode_error(None, RpcError(code, reason))))
+        self.outbox.put(REPLY, frame(envelope.encode(envelope.failure(None, RpcError(code, reason)))))
 
 
 _OWN_BUSINESS: dict[str, Callable[[Session, Raw, list[Event]], None]] = {

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from protocol import envelope
+from msgspec import UNSET
+
+from protocol import envelope, values
 from protocol.counts import Counts
 from protocol.envelope import MessageId, Meta
 from protocol.errors import ErrorCode, Refusal, Refused, RpcError
@@ -62,34 +64,45 @@ class Speaking:
         self,
         method: str,
         params: Any,
-        *,
         deadline: float | None = None,
         token: Any = None,
         meta: Meta | None = None,
+        has_bytes: bool | None = None,
     ) -> Call:
         """Queues a request. `deadline` is on the caller's clock, the one given to `expire`.
+
+        `has_bytes`: whether there are bytes in `params`, if that is known already.
 
         Raises:
             Refused: nothing was queued, and `reason` says why.
         """
         if self.phase is not READY or method == "initialize":
             self._check_phase(method)
-        peer = self.writing.peer_limits
-        room = peer.max_in_flight + peer.queue
-        if len(self.outgoing.calls) >= room and method not in NEVER_TOO_MANY:
-            raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(self.outgoing.calls)} calls are in flight")
-        id = self.outgoing.next_id()
-        value, packed = self.writing.form(params)
-        data = self.writing.framed(envelope.encode_request, id, method, value, meta, packed=packed)
-        if not packed:
-            self.writing.check_whole(value, data)
-        call = self.outgoing.register(id, method, params, deadline, token)
-        if meta is not None and meta.credit is not None:
-            call.stream = Receiving(meta.credit)
-        if meta is not None and meta.up:
-            call.up = Sending(0)
+        outgoing, writing = self.outgoing, self.writing
+        if len(outgoing.calls) >= writing.room and method not in NEVER_TOO_MANY:
+            raise Refused(Refusal.TOO_MANY_IN_FLIGHT, f"{len(outgoing.calls)} calls are in flight")
+        call = outgoing.open(method, params, deadline, token)
+        try:
+            if writing.packs and (values.holds_bytes(params) if has_bytes is None else has_bytes):
+                asked = envelope.Request(call.id, method, params, UNSET if meta is None else meta)
+                data = writing.framed_packed(asked, params)
+            else:
+                value = params if writing.packs else writing.for_json(params)
+                data = writing.framed(
+                    envelope.Request(call.id, method, value, UNSET if meta is None else meta)
+                )
+                if b"null" in data:
+                    writing.check_whole(value, data)
+        except Refused:
+            outgoing.take_back(call)
+            raise
+        if meta is not None:
+            if meta.credit is not None:
+                call.stream = Receiving(meta.credit)
+            if meta.up:
+                call.up = Sending(0)
         if not self.outbox.put(_LANES.get(method, REQUEST), data, call):
-            self.outgoing.settle(id)
+            outgoing.take_back(call)
             raise Refused(Refusal.OUTBOX_FULL, f"{self.outbox.bytes} bytes wait for the peer to read")
         if method in MOVERS and self.role == "host":
             self.phase = after(self.phase, method)
@@ -103,7 +116,7 @@ class Speaking:
         """
         if self.phase is Phase.CLOSED:
             return False
-        data = self.writing.framed(envelope.encode_notification, method, params)
+        data = self.writing.framed(envelope.Notification(method, params))
         queued = self.outbox.put(_LANES.get(method, REQUEST) if lane is None else lane, data)
         if queued and method in MOVERS and self.role == "host":
             self.phase = after(self.phase, method)
@@ -117,10 +130,14 @@ class Speaking:
         if id not in self.incoming:
             return False
         try:
-            value, packed = self.writing.form(result)
-            data = self.writing.framed(envelope.encode_result, id, value, packed=packed)
-            if not packed:
-                self.writing.check_whole(value, data)
+            writing = self.writing
+            if writing.packs and type(result) not in values.PLAIN and values.holds_bytes(result):
+                data = writing.framed_packed(envelope.Success(id, result), result)
+            else:
+                value = result if writing.packs else writing.for_json(result)
+                data = writing.framed(envelope.Success(id, value))
+                if b"null" in data:
+                    writing.check_whole(value, data)
         except Refused as refused:
             code = (
                 ErrorCode.PAYLOAD_TOO_LARGE
@@ -128,29 +145,29 @@ class Speaking:
                 else ErrorCode.RESULT_NOT_SERIALIZABLE
             )
             return self.reply_error(id, RpcError(code, f"the result cannot be sent: {refused.detail}"))
-        return self._answer(id, data)
+        if self.streams.answers or self.streams.uploads or self._told.by_id:
+            return self._answer(id, data)
+        del self.incoming[id]  # as there, when there is nothing but the answer: nearly always
+        return self.outbox.put(REPLY, data, always=True)
 
     def reply_error(self, id: MessageId, error: RpcError) -> bool:
         """Answers a request with an error; False if no answer is owed (any more)."""
         if id not in self.incoming:
             return False
         try:
-            data = self.writing.framed(envelope.encode_error, id, error)
+            data = self.writing.framed(envelope.failure(id, error))
         except Refused as refused:
             bare = RpcError(error.code, f"(the error's own text cannot be sent: {refused.reason})")
-            data = frame(envelope.encode_error(id, bare))
+            data = frame(envelope.encode(envelope.failure(id, bare)))
         return self._answer(id, data)
 
     def _answer(self, id: MessageId, data: bytes) -> bool:
         lane = REPLY
-        streams = self.streams
-        if streams.answers and id in streams.answers:
-            streams.finish_answer(id)
+        if id in self.streams.answers:
+            self.streams.finish_answer(id)
             lane = Lane.STREAM  # behind its items, which would be lost otherwise
-        if streams.uploads:
-            streams.uploads.pop(id, None)
-        if self._told.by_id:
-            self._told.forget(id)
+        self.streams.uploads.pop(id, None)
+        self._told.forget(id)
         del self.incoming[id]
         return self.outbox.put(lane, data, always=True)
 
@@ -162,9 +179,8 @@ class Speaking:
         """
         if id not in self.incoming:
             return False
-        data = self.writing.framed(
-            envelope.encode_notification, "$/progress", ProgressParams(token=id, value=value)
-        )
+        word = ProgressParams(token=id, value=value)
+        data = self.writing.framed(envelope.Notification("$/progress", word))
         return self.outbox.put(Lane.PROGRESS, data, self._told.replace(id))
 
     def cancel(self, call: Call, reason: str = "") -> None:

@@ -70,7 +70,8 @@ class StreamTable:
         packed = bool(items) and values.is_packed(items[0])
         ours = of if type(of) is Call else None
         id: MessageId = of if ours is None else ours.id  # type: ignore[assignment]
-        body = envelope.encode_items(id, seq, items, up=ours is not None, end=end, packed=packed)
+        batch = envelope.items(id, seq, items, up=ours is not None, end=end)
+        body = envelope.encode_items(batch, packed=packed)
         return self._outbox.put(Lane.STREAM, frame(body, packed=packed), ours, always=True)
 
     def finish_answer(self, id: MessageId) -> None:
@@ -95,7 +96,7 @@ class StreamTable:
 
     def _give_credit(self, id: MessageId, count: int, *, up: bool) -> None:
         credit = CreditParams(id=id, n=count, up=up)
-        data = self._writing.framed(envelope.encode_notification, "$/credit", credit)
+        data = self._writing.framed(envelope.Notification("$/credit", credit))
         self._outbox.put(Lane.CONTROL, data)
 
     # -- what we hear ----------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from msgspec import Raw
 
 _DEEP = 4
 _BYTES = frozenset({bytes, bytearray, memoryview})
-_PLAIN = frozenset({str, int, float, bool, type(None)})
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Of values that hold no others, and no bytes."""
 
 
 class Decoder:
@@ -107,10 +108,10 @@ def holds_bytes(value: Any, depth: int = _DEEP) -> bool:
     kind = type(value)
     if kind is dict:  # first, and written out: params are one, and every call's are looked at
         for each in value.values():
-            if type(each) not in _PLAIN and depth and holds_bytes(each, depth - 1):
+            if type(each) not in PLAIN and depth and holds_bytes(each, depth - 1):
                 return True
         return False
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return False
     if kind in _BYTES:
         return True

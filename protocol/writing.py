@@ -10,61 +10,85 @@ from typing import Any
 from msgspec import Raw
 
 from protocol import envelope, values
-from protocol.envelope import NotSerializable
+from protocol.envelope import Message, NotSerializable
 from protocol.errors import Refusal, Refused
 from protocol.framing import frame
+from protocol.guard import CANNOT_BE_DEEP, MAX_DEPTH, is_too_deep
 from protocol.lifecycle import Limits
 
 ENVELOPE_BYTES = 512
 """What a frame may hold beside one item of a stream: an id of 128 characters, and the names."""
-_LEAST_FRAME = 1024
+LEAST_FRAME = 1024
 """What every peer takes, whatever it announces: a cancel or a bare error always fits."""
 
 
 class Writing:
     """For one peer. It takes JSON in frames of the usual size, until it says otherwise."""
 
-    __slots__ = ("packs", "peer_limits")
+    __slots__ = ("_limits", "packs", "room")
 
     def __init__(self) -> None:
         self.peer_limits = Limits()
         self.packs = False
         """Whether it takes MessagePack, which is used for what holds bytes."""
 
-    def form(self, value: Any) -> tuple[Any, bool]:
-        """A value as it can be sent, and whether that is MessagePack."""
-        if self.packs:
-            return value, values.holds_bytes(value)  # 0.1 us for params of a few texts
-        if type(value) is Raw and values.is_packed(value):  # handed on, to a peer that takes JSON alone
-            try:
-                return values.as_json(value), False
-            except Exception as problem:
-                raise Refused(Refusal.NOT_SERIALIZABLE, f"JSON cannot carry it: {problem}") from None
-        return value, False
+    @property
+    def peer_limits(self) -> Limits:
+        """What the peer has said that it takes."""
+        return self._limits
 
-    def framed(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
-        """The frame of a message. `encode` is the function of `envelope` that takes it."""
-        if packed:
-            body = self._encoded(encode, *message, packed=True)
-        else:  # `_encoded` written out, for nearly every message
-            try:
-                body = encode(*message)
-            except NotSerializable as problem:
-                raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
-        if len(body) > _LEAST_FRAME and len(body) > self.peer_limits.max_frame:
-            limit = max(self.peer_limits.max_frame, _LEAST_FRAME)
-            raise Refused(Refusal.TOO_LARGE, f"{len(body)} bytes, and the peer takes at most {limit}")
-        return frame(body, packed=body[0] >= 0x80) if packed else frame(body)
+    @peer_limits.setter
+    def peer_limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self.room = limits.max_in_flight + limits.queue
+        """So many calls of ours may be in flight."""
+
+    def framed(self, message: Message) -> bytes:
+        """The frame of a message, as JSON. On the way of every call, both ways."""
+        # `envelope.encode` and `frame` written out, 0.2 us each for either end.
+        try:
+            body = envelope.encode_json(message)
+        except Exception as error:  # a value's own code, as there
+            raise Refused(Refusal.NOT_SERIALIZABLE, str(envelope.not_serializable(error))) from None
+        size = len(body)
+        if size > CANNOT_BE_DEEP:
+            if is_too_deep(body):
+                raise Refused(Refusal.NOT_SERIALIZABLE, f"nested more than {MAX_DEPTH} deep")
+            self._check(size)
+        return b"Content-Length: %d\r\n\r\n%b" % (size, body)
+
+    def framed_packed(self, message: Message, value: Any) -> bytes:
+        """The frame of a message that carries `value`, as MessagePack if that is possible."""
+        try:
+            body = envelope.encode_packed(message)
+        except NotSerializable as problem:
+            if type(value) is not Raw:
+                return self.framed(message)  # too many values for MessagePack, say
+            raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
+        self._check(len(body))
+        return frame(body, packed=True)
+
+    def for_json(self, value: Any) -> Any:
+        """A value that is handed on, to a peer that takes JSON alone."""
+        if type(value) is not Raw or not values.is_packed(value):
+            return value
+        try:
+            return values.as_json(value)
+        except Exception as problem:
+            raise Refused(Refusal.NOT_SERIALIZABLE, f"JSON cannot carry it: {problem}") from None
 
     def item(self, value: Any) -> Raw:
         """A value as an item of a stream, which leaves in a frame with others."""
-        value, packed = self.form(value)
-        item = self._encoded(envelope.encode_item, value, packed=packed)
-        if not packed:
-            self.check_whole(value, item)
-        limit = max(self.peer_limits.max_frame, _LEAST_FRAME) - ENVELOPE_BYTES
-        if len(item) > limit:
-            raise Refused(Refusal.TOO_LARGE, f"{len(item)} bytes, and the peer takes at most {limit}")
+        try:
+            if self.packs and values.holds_bytes(value):
+                item = self._packed_item(value)
+            else:
+                value = self.for_json(value)
+                item = envelope.encode(value, envelope.ITEM_DEPTH)
+                self.check_whole(value, item)
+        except NotSerializable as problem:
+            raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
+        self._check(len(item), beside=ENVELOPE_BYTES)
         return Raw(item)
 
     def check_whole(self, value: Any, encoded: bytes) -> None:
@@ -72,11 +96,15 @@ class Writing:
         if lost := values.lost_in_json(value, encoded):
             raise Refused(Refusal.NOT_SERIALIZABLE, lost)
 
-    def _encoded(self, encode: Any, *message: Any, packed: bool = False) -> bytes:
+    def _packed_item(self, value: Any) -> bytes:
         try:
-            body: bytes = encode(*message, packed=True) if packed else encode(*message)
-        except NotSerializable as problem:
-            if packed and Raw not in map(type, message):
-                return self._encoded(encode, *message)  # too many values for MessagePack, say
-            raise Refused(Refusal.NOT_SERIALIZABLE, str(problem)) from None
-        return body
+            return envelope.encode_packed(value, envelope.ITEM_DEPTH)
+        except NotSerializable:
+            if type(value) is Raw:
+                raise
+            return envelope.encode(value, envelope.ITEM_DEPTH)
+
+    def _check(self, size: int, *, beside: int = 0) -> None:
+        limit = max(self._limits.max_frame, LEAST_FRAME) - beside
+        if size > limit:
+            raise Refused(Refusal.TOO_LARGE, f"{size} bytes, and the peer takes at most {limit}")

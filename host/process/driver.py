@@ -11,6 +11,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 
@@ -69,6 +70,8 @@ class AsyncioDriver:
         # Bound once: each of these is on the way of every call.
         self.now = time.monotonic  # the loop's own clock, but uvloop's has whole milliseconds only
         self.waiter = loop.create_future
+        if isinstance(loop, asyncio.BaseEventLoop):  # what its own does, without a function around it
+            self.waiter = partial(asyncio.Future, loop=loop)
         self.call_at = loop.call_at
         self.call_soon = loop.call_soon
         self.call_from_thread = loop.call_soon_threadsafe

@@ -119,7 +119,9 @@ class Link:
         self.takes_items = False
         self.tells_parents = False
         """Whether the plugin wants to know which of its own requests a call has come round from."""
+        self._calls = session.outgoing.calls
         self._driver = driver
+        self._now = driver.now
         self._deadlines = deadlines
         self._write_fd = write_fd
         self._read_fd = read_fd
@@ -137,7 +139,7 @@ class Link:
         os.set_blocking(write_fd, False)
         os.set_blocking(read_fd, False)
         deadlines.join(self)
-        driver.add_reader(read_fd, self._on_readable)
+        driver.add_reader(read_fd, self._read)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -162,11 +164,7 @@ class Link:
             Lost: the connection ended first.
         """
         waiter = self._driver.waiter()
-        # `open` and `leave` written out: nearly every call comes this way, and each is 0.3 us.
-        call = self.session.request(method, params, deadline=deadline, token=waiter, meta=meta)
-        call.chain = chain
-        call.listener = on_progress
-        self._begin(call)
+        call = self.open(method, params, waiter, deadline, meta, chain, on_progress)
         try:
             return await waiter  # type: ignore[no-any-return]
         finally:
@@ -177,35 +175,32 @@ class Link:
         self,
         method: str,
         params: Any,
-        *,
         token: Any,
         deadline: float | None,
         meta: Meta | None = None,
         chain: Any = (),
         on_progress: OnProgress | None = None,
+        has_bytes: bool | None = None,
     ) -> Call:
         """Like `request`, for somebody who has a waiter; or an `Inflow`, or an `Upload`, for what streams.
 
-        `leave` is owed, however it ends. Raises `Refused`.
+        `leave` is owed, however it ends. Raises `Refused`. On the way of every call, so by position.
         """
-        call = self.session.request(method, params, deadline=deadline, token=token, meta=meta)
-        call.chain = chain
-        call.listener = on_progress
-        self._begin(call)
-        return call
-
-    def _begin(self, call: Call) -> None:
-        """A call has been queued: it leaves, and is watched."""
-        deadline = call.deadline
+        call = self.session.request(method, params, deadline, token, meta, has_bytes)
+        if chain:
+            call.chain = chain
+        if on_progress is not None:
+            call.listener = on_progress
         if deadline is not None and deadline < self._deadlines.armed_for:
             self._deadlines.watch(deadline)
         if self._silence is None and self.nudge is not None:
             self._silence = self._driver.call_at(self._driver.now() + SILENCE_S, self._look_for_silence)
         # Alone: write now, the plugin can begin. In company: once a turn of the loop, together.
-        if len(self.session.outgoing.calls) == 1:
+        if len(self._calls) == 1:
             self._flush()
         else:
             self._flush_soon()
+        return call
 
     def leave(self, call: Call) -> None:
         """Nobody waits for `call` any more."""
@@ -266,15 +261,14 @@ class Link:
 
     # -- hearing -------------------------------------------------------------------------------
 
-    def _on_readable(self) -> None:
-        self._read(until=self._driver.now() + TURN_S)
-
     def _drain(self) -> None:
         """What has come, before anybody is declared late or lost."""
-        self._read(until=math.inf)
+        if not self._ended:
+            self._read(until=math.inf)
 
-    def _read(self, *, until: float) -> None:
-        if self._ended or self._closed:
+    def _read(self, until: float = 0.0) -> None:
+        """Called by the loop, without `until`, once there is something to read."""
+        if self._closed:
             return
         for _ in range(MAX_READS):
             try:
@@ -289,14 +283,15 @@ class Link:
                 self._driver.remove_reader(self._read_fd)
                 self._driver.call_at(self._driver.now() + EXIT_STATUS_S, self._end_of_file)
                 return
-            now = self.heard_at = self._driver.now()
+            now = self.heard_at = self._now()
             self._handle(self.session.receive(data, now))
-            if self._closed or len(data) < READ_BYTES:
+            if len(data) < READ_BYTES or self._closed:  # the first as nearly always
                 return
+            until = until or now + TURN_S
             if not self._reads_large and self.session.missing >= LARGE_BYTES:
                 self._reads_large = True
                 grow_pipe(self._read_fd)
-            if self._driver.now() > until:
+            if self._now() > until:
                 return
 
     def _end_of_file(self) -> None:
@@ -334,13 +329,13 @@ class Link:
                 self._on_event(event)
             else:
                 self._on_event(event)
-        if self._idle is not None and not self.session.outgoing.calls and not self._idle.done():
+        session = self.session
+        if self._idle is not None and not self._calls and not self._idle.done():
             self._idle.set_result(None)
-        if self.session.outbox.bytes:
+        if session.outbox.bytes:
             self._flush_soon()
-        stalls_at = self.session.stalls_at
-        if stalls_at is not None:
-            self._deadlines.watch(stalls_at)
+        if session.stalls_at is not None:
+            self._deadlines.watch(session.stalls_at)
 
     @staticmethod
     def _tell_progress(event: events.Progressed) -> None:
@@ -397,10 +392,8 @@ class Link:
         self._flush()
 
     def _flush(self) -> None:
-        if not self._writer_armed and self._write_fd >= 0:
-            self._write()
-
-    def _write(self) -> None:
+        if self._writer_armed or self._write_fd < 0:
+            return
         outbox = self.session.outbox
         try:
             while self._unwritten or outbox.bytes:
@@ -412,9 +405,8 @@ class Link:
                 self._unwritten = memoryview(data)[written:] if written < len(data) else b""
         except BlockingIOError:
             self._unwritten = data
-            if not self._writer_armed:
-                self._writer_armed = True
-                self._driver.add_writer(self._write_fd, self._write)
+            self._writer_armed = True
+            self._driver.add_writer(self._write_fd, self._go_on_writing)
             return
         except OSError:  # nobody reads any more; what is still to be read may say why
             self._stop_writing()
@@ -423,14 +415,16 @@ class Link:
             at = self._driver.now() + EXIT_STATUS_S
             self._driver.call_at(at, lambda: self.lost("the plugin closed its input"))
             return
-        if self._writer_armed:
-            self._writer_armed = False
-            self._driver.remove_writer(self._write_fd)
         if self._wait_for_room:
             waiting, self._wait_for_room = self._wait_for_room, []
             for waiter in waiting:
                 if not waiter.done():
                     waiter.set_result(None)
+
+    def _go_on_writing(self) -> None:
+        """There is room in the pipe again."""
+        self._stop_waiting_to_write()
+        self._flush()
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -463,7 +457,10 @@ class Link:
             self._silence.cancel()
 
     def _stop_writing(self) -> None:
+        self._stop_waiting_to_write()
+        self._unwritten = b""
+
+    def _stop_waiting_to_write(self) -> None:
         if self._writer_armed:
             self._writer_armed = False
             self._driver.remove_writer(self._write_fd)
-        self._unwritten = b""

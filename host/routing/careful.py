@@ -52,11 +52,10 @@ class Careful:
         link: Link,
         method: str,
         params: Any,
-        *,
         deadline: float | None,
         meta: Meta | None,
         chain: Chain,
-        on_progress: OnProgress | None = None,
+        on_progress: OnProgress | None,
     ) -> msgspec.Raw:
         """Like `Link.request`. Raises PoisonCall, and nothing was sent."""
         poison = supervisor.poison

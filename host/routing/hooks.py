@@ -21,8 +21,10 @@ from host.routing.dispatch import Dispatch, HookOutcome
 from host.routing.explain import Explanation, explanation
 from host.routing.extension_points import Point, undeclared
 from host.routing.lineup import MAX_HOOKS, Lineup, circular, hooks_of, make_lineup
+from host.routing.passage import is_timeout
 from host.routing.point_fit import point_contract, unfit
-from host.routing.router import DEFAULT_TIMEOUT_S, Router, is_timeout
+from host.routing.router import Router
+from host.supervision.offer import DEFAULT_TIMEOUT_S
 from host.supervision.supervisor import Supervisor
 from protocol.contract import nearest
 from protocol.lifecycle import HookInfo, Provides

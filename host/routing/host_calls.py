@@ -27,12 +27,14 @@ from host.routing.chain import Chain, Step
 from host.routing.on_the_wire import params_of, wire_error
 from host.routing.outflow import Outflow
 from host.routing.own_settings import OwnSettings
+from host.routing.passage import LONGEST_TIMEOUT_S
 from host.routing.permissions import Permission, permits, refusal
-from host.routing.router import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S, Router
+from host.routing.router import Router
 from host.routing.services import Services
 from host.routing.store_requests import Answer
 from host.routing.topics import Topics
 from host.routing.tracing import carrying
+from host.supervision.offer import DEFAULT_TIMEOUT_S
 from host.supervision.supervisor import Supervisor
 from host.supervision.voice import one_line
 from protocol import values

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Raw
 
@@ -18,17 +18,15 @@ from host.process.inflow import Inflow
 from host.process.link import Expired, Link, Lost, OnProgress
 from host.routing import chain as chains
 from host.routing import failures
+from host.routing.passage import Passage
 from host.routing.replay import may_be_repeated
+from host.routing.tracing import Trace
+from host.supervision.supervisor import Supervisor
 from protocol import values
 from protocol.envelope import Meta
 from protocol.errors import Refused, RpcError
 from protocol.pending import Call
 from protocol.streams import CREDIT, size_of
-
-if TYPE_CHECKING:
-    from host.routing.router import Router
-    from host.routing.tracing import Trace
-    from host.supervision.supervisor import Supervisor
 
 
 class Stream:
@@ -42,14 +40,14 @@ class Stream:
 
     def __init__(
         self,
-        router: Router,
+        passage: Passage,
         plugin: str,
         method: str,
         params: Any,
         timeout: float | EllipsisType | None,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self._router = router
+        self._passage = passage
         self._target = (plugin, method)
         self._params = params
         self._timeout = timeout
@@ -112,7 +110,10 @@ class Stream:
             return None
         way = self._way
         if way is None:
-            way = self._way = self._router.way(*self._target, self._params, self._timeout, self._on_progress)
+            plugin, method = self._target
+            supervisor, timeout = self._passage.found(plugin, method, self._timeout)
+            way = Way(self._passage, supervisor, method, self._params, timeout, self._on_progress)
+            self._way = way
         if way.inflow.is_awaited:
             raise errors.HostMisuse("two tasks wait for the same stream", hint="make a stream for each")
         try:
@@ -130,15 +131,15 @@ class Way:
 
     def __init__(
         self,
-        router: Router,
+        passage: Passage,
         supervisor: Supervisor,
         method: str,
         params: Any,
         timeout: float | None,
         on_progress: OnProgress | None,
     ) -> None:
-        self._router = router
-        self._driver = router.driver
+        self._passage = passage
+        self._driver = passage.driver
         self._supervisor = supervisor
         self._method = method
         self._params = params
@@ -189,7 +190,7 @@ class Way:
             self.inflow.items.clear()
             error = failures.named(problem, self._supervisor, self._method, self._timeout, self._driver.now())
             self._end(error)
-            self._router.tell(error, self._supervisor, self._started_at, self._traceparent)
+            self._passage.tell(error, self._supervisor, self._started_at, self._traceparent)
             raise error from None
         except BaseException as problem:  # turned away, or given up by the caller
             self._end(problem)
@@ -237,39 +238,43 @@ class Way:
 
     async def _open(self) -> None:
         """Sends the request, as soon as somebody serves it."""
-        router, supervisor, method = self._router, self._supervisor, self._method
+        passage, supervisor, method = self._passage, self._supervisor, self._method
         if self._trace is None:
             if self._chain:
                 chains.refuse_cycle(self._chain, supervisor.name, method, self._params)
-            self._trace = router.tracing.begin(supervisor.name, method)
+            self._trace = passage.tracing.begin(supervisor.name, method)
         while True:
-            link = supervisor.link or await router.admitted(supervisor, method, self._deadline)
+            link = supervisor.link or await passage.admitted(supervisor, method, self._deadline)
             if not self._is_counted:
                 self._is_counted = True
                 supervisor.stats.of(method).in_flight += 1
-            router.check_is_stream(supervisor, link, method)
+            passage.check_is_stream(supervisor, link, method)
             self._held = supervisor.offer.contract[method]
-            if not values.holds_bytes(self._params):
+            has_bytes = values.holds_bytes(self._params)
+            if not has_bytes:
                 self._held.check_params(self._params)
-            router.careful.refuse(supervisor, method, self._params)
+            passage.careful.refuse(supervisor, method, self._params)
             traceparent, tracestate, _ = self._trace
-            meta = router.meta_for(link, traceparent, tracestate, self._deadline, self._chain) or Meta()
+            meta = passage.meta_for(
+                link, traceparent, tracestate, self._deadline, self._chain, self._on_progress is not None
+            )
+            meta = meta or Meta()
             meta.credit = CREDIT
-            meta.progress = self._on_progress is not None and link.tells_progress
             try:
                 self._call = link.open(
                     method,
                     self._params,
-                    token=self.inflow,
-                    deadline=self._deadline,
-                    meta=meta,
-                    chain=self._chain,
-                    on_progress=self._on_progress,
+                    self.inflow,
+                    self._deadline,
+                    meta,
+                    self._chain,
+                    self._on_progress,
+                    has_bytes,
                 )
                 self._link = link
                 return
             except Refused as refused:
-                if not await router.outlasts_refusal(refused, supervisor, link, method, self._deadline):
+                if not await passage.outlasts_refusal(refused, supervisor, link, method, self._deadline):
                     raise
 
     async def _may_begin_anew(self, problem: BaseException) -> bool:
@@ -282,7 +287,7 @@ class Way:
             self._cut_off_by = (*self._cut_off_by, link.incident)
         if self._has_given or not may_be_repeated(supervisor, self._method, problem):
             return False
-        if not await self._router.outlasts(
+        if not await self._passage.outlasts(
             problem, supervisor, link, self._method, self._params, self._deadline, self._cut_off_by,
             self._traceparent,
         ):  # fmt: skip
@@ -302,7 +307,7 @@ class Way:
         self._is_over = True
         self._leave()
         span = None if self._trace is None else self._trace[2]
-        self._router.end_stream(self._supervisor, self._method, span, problem, was_counted=self._is_counted)
+        self._passage.end_stream(self._supervisor, self._method, span, problem, was_counted=self._is_counted)
 
 
 def _give_up_quietly(way: Way) -> None:

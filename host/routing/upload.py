@@ -20,7 +20,6 @@ from host.process.driver import Driver, Waiter
 from host.process.link import Link, OnProgress
 from host.routing.chain import Chain
 from host.routing.stream import Stream
-from host.supervision.supervisor import Supervisor
 from protocol import values
 from protocol.envelope import Meta
 from protocol.errors import ErrorCode, Refused, RpcError
@@ -70,15 +69,13 @@ class Upload:
 
     async def request(
         self,
-        supervisor: Supervisor,
         link: Link,
         method: str,
         params: Any,
-        *,
         deadline: float | None,
         meta: Meta | None,
         chain: Chain,
-        on_progress: OnProgress | None = None,
+        on_progress: OnProgress | None,
     ) -> Raw:
         """Like `Link.request`. Raises what the caller's iterator raises, too."""
         self._problem = None
@@ -86,9 +83,7 @@ class Upload:
         meta.up = True
         self._link = link
         self._answer = self._driver.waiter()
-        self._call = link.open(
-            method, params, token=self, deadline=deadline, meta=meta, chain=chain, on_progress=on_progress
-        )
+        self._call = link.open(method, params, self, deadline, meta, chain, on_progress)
         result: Any = None
         try:
             async with anyio.create_task_group() as tasks:

@@ -78,9 +78,11 @@ class Supervisor:
         self.settings_revision = 0
         """How often its settings have changed under this host."""
         self.life = life
+        self.link: Link | None = None
+        """Where calls go; None unless the plugin serves. No property, because every call asks."""
         self.since_unix = time.time() - max(0.0, around.driver.now() - life.since)
         self.stats = PluginStats()
-        self.offer = Offer(Provides(), Contract())
+        self.offer = Offer(Provides(), Contract(), self.stats)
         """Of the last generation that got as far as saying so, or of an earlier host's, of the same code."""
         self.is_known = False
         """Whether anybody knows what it provides."""
@@ -97,12 +99,6 @@ class Supervisor:
         self._wake_at = life.next_start_at
         self._is_needed = is_needed
         self._on_introduced = on_introduced
-
-    @property
-    def link(self) -> Link | None:
-        """Where calls go; None unless the plugin serves."""
-        generation = self._generation
-        return generation.link if generation is not None and self.life.state in SERVING else None
 
     @property
     def generation(self) -> Generation | None:
@@ -274,6 +270,8 @@ class Supervisor:
                 self.life, commands = machine.step(before, event, self._around.driver.now(), self.policy)
                 for command in commands:
                     self._do(command, tasks)
+                serves = self._generation is not None and self.life.state in SERVING
+                self.link = self._generation.link if serves else None  # type: ignore[union-attr]
                 self._inbox.work_off()
                 cause = getattr(event, "cause", None) if self.life is not before else None
                 entered = self.life.state is not before.state or self.life.generation != before.generation
@@ -350,7 +348,7 @@ class Supervisor:
         schema, before = provides.config_schema, self.offer.provides.config_schema
         if schema is not None and schema != before and (why := why_not_held(schema)):
             self._tell_problem(f"the schema of its settings is not held: {why}")
-        self.offer = Offer(provides, contract)
+        self.offer = Offer(provides, contract, self.stats)
         self.is_known = True
         self.stats.announce(self.offer.names)
 

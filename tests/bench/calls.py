@@ -2,8 +2,9 @@
 
 Host and plugin share one CPU, so that the figure is the work and not the scheduler's mood; rounds of all
 contestants are interleaved, every reply is checked, and the median counts. How many calls a second 64
-callers get is measured on all CPUs too, where the machine may hand out two or one. `make bench` runs it;
-`python -m tests.bench.calls --peers` measures execnet and multiprocessing in the same rounds.
+callers get is measured on all CPUs too, where the machine may hand out two or one, and beside execnet in the
+same rounds if it is installed. `make bench` runs it; `python -m tests.bench.calls --peers` measures
+multiprocessing as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -54,13 +56,20 @@ class Cost(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """What was promised: times the raw pipe, and the host's CPU in us where anything was said of it."""
+    """What was promised: times the raw pipe; of the host's CPU in us, and of calls/s as times those of
+    execnet, where anything was said of it."""
 
     ratio: float
     host_cpu_us: float | None = None
+    execnet: float | None = None
 
 
-GATES = {"asyncio": Gate(6, 15), "uvloop": Gate(4.5, 9), "trio": Gate(9.5), "blocking": Gate(3.3)}
+GATES = {
+    "asyncio": Gate(6, 15, 1.5),
+    "uvloop": Gate(4.5, 9, 1.8),
+    "trio": Gate(9.5),
+    "blocking": Gate(3.3),
+}
 Measure = Callable[[Path], Cost]
 
 
@@ -166,7 +175,7 @@ def exchange(send: Callable[[str], object], receive: Callable[[], object]) -> Co
 
 
 def measure_execnet(_: Path) -> Cost:
-    import execnet  # of the tests' own environment: pytest-xdist is built on it
+    import execnet  # pytest-xdist is built on it, so it is nearly always there
 
     gateway = execnet.makegateway("popen")
     channel = gateway.remote_exec("for message in channel: channel.send(message)")
@@ -196,7 +205,11 @@ def measure_multiprocessing(_: Path) -> Cost:
         process.join()
 
 
-PEERS: dict[str, Measure] = {"execnet": measure_execnet, "mp.Pipe": measure_multiprocessing}
+PEERS: dict[str, Measure] = {}
+if find_spec("execnet") is not None:
+    PEERS["execnet"] = measure_execnet
+if "--peers" in sys.argv[1:]:
+    PEERS["mp.Pipe"] = measure_multiprocessing
 
 # -- the rounds ------------------------------------------------------------------------------------
 
@@ -212,7 +225,7 @@ def cpus(which: set[int]) -> Iterator[None]:
 
 
 def main() -> None:
-    contestants = OURS | (PEERS if "--peers" in sys.argv[1:] else {})
+    contestants = OURS | PEERS
     floor: list[float] = []
     on_one: dict[str, list[Cost]] = {name: [] for name in contestants}
     on_all: dict[str, list[Cost]] = {name: [] for name in contestants}
@@ -233,20 +246,31 @@ def main() -> None:
     base = statistics.median(floor)
     print(f"raw pipe round trip: {base * 1e6:.1f} us (Python {sys.version.split()[0]}, one CPU)\n")
     print("          a call alone, on one CPU                     calls/s, 64 in flight")
-    print("              us   x pipe (best)  gate   host CPU us  gate     one CPU   all CPUs")
+    print("              us   x pipe (best)  gate   host CPU us  gate   one CPU  all CPUs  / execnet  gate")
+    execnet = on_all.get("execnet", [])
     for name in contestants:
-        print(line(name, on_one[name], on_all[name], base, min(floor)))
+        print(line(name, on_one[name], on_all[name], base, min(floor), execnet))
 
 
-def line(name: str, on_one: list[Cost], on_all: list[Cost], base: float, best_base: float) -> str:
+def line(
+    name: str,
+    on_one: list[Cost],
+    on_all: list[Cost],
+    base: float,
+    best_base: float,
+    execnet: list[Cost],
+) -> str:
     alone, host_cpu, of_many = (statistics.median(column) for column in zip(*on_one, strict=True))
     best = min(cost.alone for cost in on_one) / best_base
     of_many_on_all = statistics.median(cost.of_many for cost in on_all)
+    # Round by round: what else the machine does meanwhile hits both.
+    times = [theirs.of_many / ours.of_many for ours, theirs in zip(on_all, execnet, strict=False)]
+    beside = f"{statistics.median(times):.1f}" if times else ""
     gate = GATES.get(name, Gate(0))
     return (
         f"{name:<10}{alone * 1e6:6.1f}   {alone / base:6.1f} {f'({best:.1f})':>6}  {gate.ratio or '':>4}"
         f"   {host_cpu * 1e6:11.1f}  {gate.host_cpu_us or '':>4}"
-        f"    {1 / of_many:8.0f}   {1 / of_many_on_all:8.0f}"
+        f"  {1 / of_many:8.0f}  {1 / of_many_on_all:8.0f}  {beside:>9}  {gate.execnet or '':>4}"
     )
 
 

@@ -130,7 +130,7 @@ def test_an_id_of_another_kind_is_refused(id: bytes) -> None:
 
 @pytest.mark.parametrize("id", [0, -1, 1, MAX_ID, 2**53 - 1, "", "1", "é" * 128])
 def test_an_id_keeps_its_type(id: int | str) -> None:
-    read = decode(envelope.encode_request(id, "m", {})).id
+    read = decode(envelope.encode(envelope.Request(id, "m", {}))).id
     assert (type(read), read) == (type(id), id)
 
 
@@ -185,7 +185,7 @@ def test_scalar_params_are_not_structured(params: bytes) -> None:
 
 
 def test_an_error_travels_with_its_code_message_and_data() -> None:
-    body = decode(envelope.encode_error(1, RpcError(7, "no", {"a": [1]})))
+    body = decode(envelope.encode(envelope.failure(1, RpcError(7, "no", {"a": [1]}))))
     assert isinstance(body.error, msgspec.Raw)
     read = envelope.error_of(body.error)
     assert (read.code, read.message, read.data) == (7, "no", {"a": [1]})
@@ -199,7 +199,7 @@ class Sulky:
 @pytest.mark.parametrize("value", ["\udc80", {1, "\ud800"}, Sulky(), {"a": Sulky()}, {(1, 2): 3}, float])
 def test_what_json_cannot_carry_raises_one_kind_of_error(value: Any) -> None:
     with pytest.raises(NotSerializable):
-        envelope.encode_result(1, value)
+        envelope.encode(envelope.Success(1, value))
 
 
 @pytest.mark.parametrize(
