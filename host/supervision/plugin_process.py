@@ -72,11 +72,15 @@ class PluginProcess:
         On a thread: the kernel takes 5 to 20 ms to move a process. Python alone takes longer to begin.
         """
         groups = self._around.groups
-        if groups is not None:
-            try:
-                self.group = await anyio.to_thread.run_sync(groups.leaf, name, self.child.pid, policy)
-            except RuntimeError:  # there can be no more threads; then the loop waits
-                self.group = groups.leaf(name, self.child.pid, policy)
+        if groups is None:
+            return
+        own = anyio.CapacityLimiter(1)  # nobody else's threads hold up a start
+        try:
+            self.group = await anyio.to_thread.run_sync(
+                groups.leaf, name, self.child.pid, policy, limiter=own
+            )
+        except RuntimeError:  # there can be no more threads; then the loop waits
+            self.group = groups.leaf(name, self.child.pid, policy)
 
     def connect(self, on_event: Callable[[Event, Link], None], on_line: Callable[[str], None]) -> Link:
         """Opens its link, and reads its stderr line by line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,42 @@ def test_the_service_running_out_of_memory_is_not_called_the_plugins_limit(home:
         cause = killed(daemon, generation)
         assert (cause["kind"], cause["signal"]) == ("out-of-memory", "SIGKILL")
         assert "for want of memory" in cause["text"]
+
+
+TWO = """
+import os
+import subprocess
+from host.config.effective import PluginPolicy
+from host.process.cgroup import find_groups
+
+one = find_groups("one")
+first, second = subprocess.Popen(["sleep", "60"]), subprocess.Popen(["sleep", "60"])
+leaf = one.leaf("same-1", first.pid, PluginPolicy())
+two = find_groups("two")  # which spares a group whose host lives
+other = two.leaf("same-1", second.pid, PluginPolicy())
+assert leaf and other and leaf.folder != other.folder
+assert [each.pid for each in leaf.processes()] == [first.pid]
+two.remove(other)
+two.close()
+assert second.wait(10) == -9
+assert first.poll() is None
+one.close()
+assert first.wait(10) == -9
+assert not os.path.exists(one.folder)
+assert not os.path.exists(two.folder)
+"""
+
+
+def test_two_hosts_in_one_group_have_nothing_to_do_with_each_other() -> None:
+    ran = subprocess.run(
+        scope(sys.executable, "-m", "tests.cgroup.aside", sys.executable, "-c", TWO),
+        cwd=Path(__file__).parents[2],
+        env=os.environ | RUNTIME,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_what_a_killed_daemon_has_left_is_ended_by_the_next_in_its_group(home: Path) -> None:
