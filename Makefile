@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # which is more than half of what a command or a daemon costs to start, and the tests start hundreds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup test test-chaos check demo bench bench-starts bench-supervision coverage clean
+.PHONY: help setup test test-cgroup test-chaos check demo bench bench-starts bench-supervision coverage clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -23,6 +23,13 @@ setup: $(READY)  ## make .venv with everything in it
 
 test: $(READY)  ## the tests, on real processes where the risk is
 	$(BIN)/python -m pytest
+
+DELEGATED = systemd-run $(if $(filter 0,$(shell id -u)),--system,--user) --scope --quiet --property=Delegate=yes
+
+test-cgroup: $(READY)  ## what control groups and systemd keep, on a machine that has them
+	$(BIN)/python -m pytest -n 0 tests/cgroup
+	$(DELEGATED) $(BIN)/python -m tests.cgroup.aside \
+		$(BIN)/python -m pytest -n 0 tests/process tests/supervision tests/faulty
 
 test-chaos: $(READY)  ## half an hour on a machine of its own: the fault matrix, strictly, and ten thousand faults
 	OUTBOARD_STRICT=1 $(BIN)/python -m pytest -n 0 -m "chaos or not chaos" tests/faulty

@@ -22,8 +22,9 @@ from host.observability.bus import Bus
 from host.observability.events import HostEvent, PluginProblem, StateChanged
 from host.observability.lag import LoopLag
 from host.observability.snapshot import HostStatus, Status
-from host.process.cgroup import Groups, NotDelegated, find_groups, manager_ends_the_rest
+from host.process.cgroup import Groups, find_groups, manager_ends_the_rest
 from host.process.deadlines import Deadlines
+from host.process.delegation import NotDelegated
 from host.process.driver import Driver, current_driver
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
@@ -67,13 +68,11 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 class Engine:
     """For one time in and out, on the loop that it is made on.
 
-    `may_settle`: whether this process may be moved to another control group.
-
     Raises:
         ConfigError: with every problem. HostMisuse: there is no event loop, or a service is none.
     """
 
-    def __init__(self, given: Given, bus: Bus, *, may_settle: bool) -> None:
+    def __init__(self, given: Given, bus: Bus) -> None:
         told = given.layers.load()
         config = told.config
         file = told.origin(("extension_points",)).file
@@ -90,14 +89,16 @@ class Engine:
         self._environments = Environments(
             given.environments_root, self.driver, timeout_s=config.host.environment_timeout
         )
-        groups = _groups(may_settle=may_settle)
-        self._is_ended_by_manager = manager_ends_the_rest(groups, os.environ, os.getpid())
+        instance = uuid.uuid4().hex[:8]
+        groups, self._cgroup = _groups(instance)
+        self._groups = groups
+        self._is_ended_by_manager = manager_ends_the_rest(os.environ, os.getpid())
         around = Surroundings(
             driver=self.driver,
             deadlines=self._deadlines,
             environments=self._environments,
             starts=anyio.CapacityLimiter(config.host.max_starts or 2 * (os.cpu_count() or 1)),
-            instance=uuid.uuid4().hex[:8],
+            instance=instance,
             data_root=given.data_root,
             groups=groups,
             on_ask=lambda plugin, link, event: self._host_calls.hear(plugin, link, event),
@@ -157,6 +158,8 @@ class Engine:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.stores.close()
+            if self._groups is not None:
+                self._groups.close()
             self._deadlines.close()
             self.driver.close()
             self._begun.set()
@@ -177,6 +180,7 @@ class Engine:
             metrics_url=metrics_url,
             mode=mode,
             descendants_after_host_death=self._after_host_death(is_guarded=is_guarded),
+            cgroup=self._cgroup,
             loop_lag_p99_ms=self.lag.p99_ms,
             python=platform.python_version(),
             platform=sys.platform,
@@ -221,8 +225,10 @@ def _driver_here() -> Driver:
         ) from None
 
 
-def _groups(*, may_settle: bool) -> Groups | None:
+def _groups(instance: str) -> tuple[Groups | None, str]:
+    """And what there is to say of it."""
     try:
-        return find_groups(settle=may_settle)
-    except NotDelegated:
-        return None
+        groups = find_groups(instance)
+    except NotDelegated as why:
+        return None, f"none: {why}"
+    return groups, f"{', '.join(groups.controllers) or 'no controller'}: {groups.folder}"

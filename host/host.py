@@ -126,7 +126,7 @@ class Host:
     async def __aenter__(self) -> Host:
         if self._was_entered:
             raise errors.HostMisuse("this host has been entered already", hint="make another Host")
-        engine = Engine(self._given, self._bus, may_settle=self.mode == "daemon")
+        engine = Engine(self._given, self._bus)
         self._was_entered = True
         self._engine, self._router, self._driver = engine, engine.router, engine.driver
         try:

@@ -20,6 +20,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SIGKILL = 9
 _NICE = 5
 """Whoever computes a lot yields to the host, and to everybody else who does not say so."""
+_KILLED_FIRST = 500
+"""Of 1000. When a service or the machine runs out of memory, the kernel looks for the largest process, and
+files in memory count for nobody: the host would go for what its plugin has hoarded."""
 
 
 def harden() -> None:
@@ -41,6 +44,7 @@ def harden() -> None:
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if os.getppid() != int(host_pid):
             os._exit(1)
+        _be_killed_first()
     _limit(os.environ.get("OUTBOARD_RLIMITS", ""))
 
 
@@ -59,6 +63,15 @@ def _prctl() -> Callable[..., int]:
         import ctypes
 
         return ctypes.CDLL(None).prctl
+
+
+def _be_killed_first() -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:
+            if int(file.read()) < _KILLED_FIRST:
+                file.write(str(_KILLED_FIRST))
+    except (OSError, ValueError):
+        pass  # a sandbox without it; then the kernel chooses as it does
 
 
 def _limit(text: str) -> None:

@@ -195,17 +195,12 @@ def _prctl() -> Check:
 
 
 def _cgroup() -> Check:
-    do = "run it under systemd with Delegate=yes; until then limits hold for each process by itself"
+    """What a daemon started from this shell would have; that of one that runs is in `status --json`."""
+    from host.process.delegation import NotDelegated, delegated
+
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    own = next((line[3:] for line in lines if line.startswith("0::")), None)
-    if own is None:
-        return Check(name="cgroup", verdict="warn", seen="no cgroup v2", do=do)
-    folder = Path("/sys/fs/cgroup", own.lstrip("/"))
-    if not (folder / "cgroup.procs").exists():
-        return Check(name="cgroup", verdict="warn", seen=f"v2, but {folder} is not to be seen", do=do)
-    if not all(os.access(path, os.W_OK) for path in (folder, folder / "cgroup.procs")):
-        return Check(name="cgroup", verdict="warn", seen="v2, not delegated to us", do=do)
+        folder, _ = delegated()
+    except NotDelegated as why:
+        do = "run it under systemd with Delegate=yes; until then limits hold for each process by itself"
+        return Check(name="cgroup", verdict="warn", seen=str(why), do=do)
     return Check(name="cgroup", verdict="ok", seen=f"v2, delegated: {folder}")

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
+    ZshComplete,
     add_completion_class,
     get_completion_class,
     split_arg_string,
@@ -49,9 +50,29 @@ class Bash(BashComplete):
         return f"{item.type},{str(item.value).removeprefix(self._before)}"
 
 
+class Zsh(ZshComplete):
+    """Click's, for words with a `=` at their end: zsh would add a blank behind it."""
+
+    source_template = (
+        ZshComplete.source_template.replace(
+            'completions+=("$key")\n', '[[ $key == *= ]] && unfinished+=("$key") || completions+=("$key")\n'
+        )
+        .replace(
+            '    if [ -n "$completions" ]',
+            """    if [ -n "$unfinished" ]; then
+        compadd -U -V unsorted -S '' -a unfinished
+    fi
+
+    if [ -n "$completions" ]""",
+        )
+        .replace("local -a response", "local -a response unfinished")
+    )
+
+
 def prepare() -> None:
     """To be called before click answers a shell."""
     add_completion_class(Bash, "bash")
+    add_completion_class(Zsh, "zsh")
 
 
 @click.command()

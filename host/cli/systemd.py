@@ -72,7 +72,8 @@ def systemd(
             words += [option, value]
     names = ("PATH", *(() if is_system else INHERITED))
     environment = {name: os.environ[name] for name in names if os.environ.get(name)}
-    unit = Unit(command=words, environment=environment, account=account if is_system else None)
+    reload = [*_program(), "reload", *(["--socket", socket] if socket is not None else [])]
+    unit = Unit(command=words, reload=reload, environment=environment, account=account if is_system else None)
     if as_json:
         print_json({"ok": True, "unit": unit_text(unit)})
         return

@@ -12,7 +12,7 @@ import os
 import signal
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -35,6 +35,8 @@ from host.observability.events import HostEvent, StateChanged
 from host.observability.logs import LoguruSubscriber, Ring
 from host.observability.snapshot import Status
 from host.process.adopted import adopts_only_from_plugins, become_subreaper, kill_descendants, reap_adopted
+from host.process.cgroup import step_aside
+from host.process.delegation import NotDelegated
 from host.process.spawn import started
 from host.supervision.states import State
 from host.supervision.tree import STOP_S
@@ -72,6 +74,8 @@ def run(options: Options) -> int:
     given = given_socket(os.environ, os.getpid())
     if given is not None:
         options = msgspec.structs.replace(options, socket=os.fsdecode(given.getsockname()))
+    with suppress(NotDelegated):  # `status --json` says why
+        step_aside()  # before there is a guardian, which comes along
     with ExitStack() as closing:
         closing.callback(notifier.close)
         layers = _layers(options)

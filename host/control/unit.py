@@ -28,9 +28,7 @@ _USER_HEAD = """\
 """
 
 _SERVICE = """\
-# A systemd older than 253 does not know the second line, says so, and keeps the first.
 Type=notify
-Type=notify-reload
 # With host.guardian it is not the main process that reports.
 NotifyAccess=all
 Restart=on-failure
@@ -42,8 +40,10 @@ TimeoutStopSec=20
 WatchdogSec=30
 # The daemon ends its plugins itself. What is left then is killed.
 KillMode=mixed
-# So that limits of plugins can be control groups below the daemon's own.
+# So that limits of plugins can be control groups below the daemon's own. One that is killed for memory
+# there is no reason to stop the others.
 Delegate=yes
+OOMPolicy=continue
 RuntimeDirectory=outboard
 RuntimeDirectoryMode=0700
 NoNewPrivileges=yes
@@ -73,6 +73,8 @@ RestrictRealtime=yes
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
     command: Sequence[str]
     """The daemon's, with absolute paths."""
+    reload: Sequence[str]
+    """Has the daemon read everything again, and fails if that fails, which a signal could not."""
     environment: Mapping[str, str]
     account: str | None
     """Who runs it for the machine; None for a unit of a user's own, which keeps things where XDG says,
@@ -81,10 +83,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
 def unit_text(unit: Unit) -> str:
     """As it is to be written to `outboard.service`."""
-    program, *words = unit.command
-    if not program.isprintable() or set(program) & set("\"'\\"):  # systemd wants it as an argument alone
-        program, words = "/usr/bin/env", [program, *words]
-    own = ["ExecStart=" + " ".join([quoted(program), *(quoted(word, dollar="$$") for word in words)])]
+    own = [f"ExecStart={_command(unit.command)}", f"ExecReload={_command(unit.reload)}"]
     own += [f"Environment={quoted(f'{name}={value}')}" for name, value in unit.environment.items()]
     is_system = unit.account is not None
     if is_system:
@@ -100,6 +99,13 @@ def unit_text(unit: Unit) -> str:
         + (_SYSTEM if is_system else "")
         + f"\n[Install]\nWantedBy={'multi-user' if is_system else 'default'}.target\n"
     )
+
+
+def _command(command: Sequence[str]) -> str:
+    program, *words = command
+    if not program.isprintable() or set(program) & set("\"'\\"):  # systemd wants it as an argument alone
+        program, words = "/usr/bin/env", [program, *words]
+    return " ".join([quoted(program), *(quoted(word, dollar="$$") for word in words)])
 
 
 def quoted(word: str, *, dollar: str = "$") -> str:

@@ -129,6 +129,8 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What ends those whom plugins have started if the host is killed: `guardian`, at once; `cgroup`, the
     service manager, with the rest of the service; `next-start`, the next host of the same state;
     or `none`."""
+    cgroup: str
+    """Which controllers keep limits of plugins in which control group of ours; or `none`, and why."""
     loop_lag_p99_ms: float | None
     python: str
     platform: str

@@ -1,52 +1,55 @@
 """Control groups (cgroup v2), where they have been delegated to us: a leaf for each process of a plugin.
 
-Detected, and never assumed: being able to write is no permission, as root can everywhere. A group is
-ours if the service manager has marked it so (`Delegate=yes` in a systemd unit) or if it is the root of
-our own namespace (a container's). Whatever fails here costs the leaf, and no plugin: its limits are then
-kept as they are without.
+    what was delegated          no process of ours is in it: the kernel wants that of a group with children
+      host                      the daemon; a library stays where it is, and makes leaves only below
+      outboard-INSTANCE         of one host, and locked while it lives: what is not locked is a dead host's
+        PLUGIN-GENERATION       one process of a plugin, with everybody below it
+
+Whatever fails here costs the leaf, and no plugin: its limits are then kept as they are without.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
+import time
 from collections.abc import Mapping
 
 from host.config.effective import PluginPolicy
+from host.process.delegation import MOUNT, OWN, NotDelegated, delegated
+from host.process.table import Process, look
 
 CONTROLLERS = ("memory", "pids", "cpu")
-MOUNT = "/sys/fs/cgroup"
-OWN = "/proc/self/cgroup"
-SOFT_PART = 0.8
 CPU_WEIGHT = 50
 """Half of what everybody else has."""
+EMPTY_S = 0.25
+"""How long what was killed may take to leave its group, before the group stays for later."""
 _PERIOD_US = 100_000
 _HOST = "host"
-_GROUP = re.compile(r"^0::(/.*)$", re.MULTILINE)
-
-
-class NotDelegated(Exception):
-    """There are no control groups for us. The text says why."""
+_OURS = "outboard-"
+_DROPPABLE = re.compile(r"^(file|shmem|slab_reclaimable) (\d+)$", re.MULTILINE)
 
 
 class Groups:
-    """The group below which leaves are made."""
+    """The group of one host, below which leaves are made; `controllers` are those that are on in it."""
 
-    def __init__(self, folder: str, controllers: tuple[str, ...]) -> None:
+    def __init__(self, folder: str, controllers: tuple[str, ...], lock: int | None = None) -> None:
         self.folder = folder
         self.controllers = controllers
+        self._lock = lock
         self._left: list[str] = []
         """Leaves that could not be removed yet: something was still in them."""
 
     def leaf(self, name: str, pid: int, policy: PluginPolicy) -> Leaf | None:
-        """A new leaf with `pid` in it; None if there can be none."""
-        self._left = [folder for folder in self._left if not _removed(folder)]
+        """A new leaf with `pid` in it; None if there can be none.
+
+        Takes 5 to 20 ms, for which the kernel lets nobody fork: not for the loop's thread.
+        """
         folder = os.path.join(self.folder, name)
         try:
             os.mkdir(folder)
-        except FileExistsError:
-            pass
         except OSError:
             return None
         leaf = Leaf(folder, self.controllers)
@@ -59,8 +62,14 @@ class Groups:
     def remove(self, leaf: Leaf) -> None:
         """Kills what is in it, and removes it now or at the next opportunity."""
         leaf.kill()
-        if not _removed(leaf.folder):
-            self._left.append(leaf.folder)
+        self._left = [folder for folder in (*self._left, leaf.folder) if not _removed(folder)]
+
+    def close(self) -> None:
+        """Nobody is started any more: kills what is left, and leaves nothing. Blocks for EMPTY_S at most."""
+        _end(self.folder)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 class Leaf:
@@ -70,14 +79,16 @@ class Leaf:
         """Of them those that keep a limit here."""
 
     def limit(self, policy: PluginPolicy) -> None:
-        """From now on; for what is in it already, too."""
+        """From now on; for what is in it already, too.
+
+        `memory.high` is not used. What is above it and cannot be reclaimed, as without swap, is slowed to a
+        standstill: a plugin that had 81 MiB of 100 came no further, reached no limit, and was hung.
+        """
         memory, tasks, percent = policy.memory_bytes, policy.threads, policy.cpu_percent
         wanted = {
-            # What is above `high` is slowed down and reclaimed, what is above `max` is killed: all of it.
             "memory": [
-                ("memory.high", "max" if memory is None else str(int(memory * SOFT_PART))),
                 ("memory.max", "max" if memory is None else str(memory)),
-                ("memory.oom.group", "1"),
+                ("memory.oom.group", "1"),  # all of it is killed, and not the largest of its processes
             ],
             "pids": [("pids.max", "max" if tasks is None else str(tasks))],  # the kernel counts threads
             "cpu": [
@@ -97,89 +108,134 @@ class Leaf:
         if _written(self.folder, "cgroup.kill", "1"):
             return
         _written(self.folder, "cgroup.freeze", "1")  # before Linux 5.14: nobody forks meanwhile
-        for pid in _read(self.folder, "cgroup.procs").split():
+        for pid in _pids(self.folder):
             try:
-                os.kill(int(pid), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
 
+    def processes(self) -> frozenset[Process]:
+        """Who is in it and alive."""
+        entries = map(look, _pids(self.folder))
+        return frozenset(entry.process for entry in entries if entry is not None and not entry.is_dead)
+
     def oom_kills(self) -> int:
-        """How many were killed because of `memory.max`."""
-        found = re.search(r"^oom_kill (\d+)$", _read(self.folder, "memory.events"), re.MULTILINE)
-        return int(found.group(1)) if found else 0
+        """How many in it the kernel has killed for want of memory, here or anywhere above."""
+        return _count(_read(self.folder, "memory.events"), "oom_kill")
+
+    def is_over_its_own_limit(self) -> bool:
+        """Whether its own `memory.max` was reached, and not what the service or the machine has."""
+        return _count(_read(self.folder, "memory.events"), "oom") > 0
 
 
-def find_groups(*, settle: bool, mount: str = MOUNT, own: str = OWN) -> Groups:
-    """What has been delegated to this process. Raises NotDelegated.
+def memory_in_use(folder: str) -> int | None:
+    """Bytes that a group has and the kernel could not drop: tmpfs and memfd count, cached files do not.
 
-    `settle`: whether it may move itself into a leaf, without which a group with processes in it can have
-    no children. Only for who owns the process: a daemon, and not a library.
+    None where memory is not counted. Takes 0.1 ms.
     """
-    try:
-        with open(own) as file:
-            found = _GROUP.search(file.read(65536))
-    except OSError as error:
-        raise NotDelegated(f"{own}: {error.strerror}") from None
-    if found is None:
-        raise NotDelegated("this system has no cgroup v2")
-    path = found.group(1)
-    here = os.path.normpath(os.path.join(mount, path.lstrip("/")))
-    if not os.path.exists(os.path.join(here, "cgroup.controllers")):
-        raise NotDelegated(f"no cgroup v2 at {here}")
-    above = os.path.dirname(here)
-    if path != "/" and _is_delegated(above, is_root=above == os.path.normpath(mount)):
-        base = above  # we are in a leaf of it already
-    elif not _is_delegated(here, is_root=path == "/"):
-        raise NotDelegated(f"{here} is not delegated to this process")
-    elif not settle:
-        raise NotDelegated(f"{here} has this process in it, which a library does not move")
-    else:
-        _settle(base := here)
-    there = _read(base, "cgroup.controllers").split()
-    on = tuple(
-        name for name in CONTROLLERS if name in there and _written(base, "cgroup.subtree_control", f"+{name}")
-    )
-    if not on:
-        raise NotDelegated(f"{base} has none of the controllers {', '.join(CONTROLLERS)}")
-    return Groups(base, on)
+    total = _read(folder, "memory.current").strip()
+    if not total.isdecimal():
+        return None
+    found = {name: int(size) for name, size in _DROPPABLE.findall(_read(folder, "memory.stat"))}
+    cached = found.get("file", 0) - found.get("shmem", 0) + found.get("slab_reclaimable", 0)
+    return max(0, int(total) - max(0, cached))
 
 
-def manager_ends_the_rest(groups: Groups | None, environ: Mapping[str, str], pid: int) -> bool:
-    """Whether a service manager kills what is in our group once process `pid`, which is us, has ended.
+def step_aside(*, mount: str = MOUNT, own: str = OWN) -> None:
+    """Moves this process into a leaf of what was delegated to it, which could have no children else.
 
-    It does so for the main process of a service, and says in SYSTEMD_EXEC_PID which that is. Who has been
-    started by a service's shell, say, inherits the variable with another's number. A group alone kills
-    nobody.
+    Only for who owns the process: a daemon, and not a library. Raises NotDelegated.
     """
-    return groups is not None and environ.get("SYSTEMD_EXEC_PID") == str(pid)
-
-
-def _is_delegated(folder: str, *, is_root: bool) -> bool:
-    if not os.access(folder, os.W_OK) or not os.access(os.path.join(folder, "cgroup.procs"), os.W_OK):
-        return False
-    # The root of the whole machine has no type; that of a namespace has, and is for who is in it.
-    if is_root:
-        return os.path.exists(os.path.join(folder, "cgroup.type"))
-    for name in ("user.delegate", "trusted.delegate"):
-        try:
-            if os.getxattr(folder, name) == b"1":
-                return True
-        except (AttributeError, OSError):
-            pass
-    return False
-
-
-def _settle(folder: str) -> None:
-    others = set(_read(folder, "cgroup.procs").split()) - {str(os.getpid())}
-    if others:
-        raise NotDelegated(f"{folder} has other processes in it")
-    leaf = os.path.join(folder, _HOST)
+    base, is_aside = delegated(mount=mount, own=own)
+    if is_aside:
+        return
+    if set(_pids(base)) - {os.getpid()}:
+        raise NotDelegated(f"{base} has other processes in it")
+    leaf = os.path.join(base, _HOST)
     try:
         os.makedirs(leaf, exist_ok=True)
     except OSError as error:
         raise NotDelegated(f"{leaf} cannot be made: {error.strerror}") from None
     if not _written(leaf, "cgroup.procs", str(os.getpid())):
         raise NotDelegated(f"this process cannot move to {leaf}")
+
+
+def find_groups(instance: str, *, mount: str = MOUNT, own: str = OWN) -> Groups:
+    """A group for the host of that name, in what has been delegated to this process. Raises NotDelegated.
+
+    Ends what hosts before it have left there.
+    """
+    base, is_aside = delegated(mount=mount, own=own)
+    if not is_aside:
+        raise NotDelegated(f"{base} has this process in it, which a library does not move")
+    _end_dead_hosts(base)
+    folder = os.path.join(base, f"{_OURS}{instance}")
+    try:
+        os.mkdir(folder)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotDelegated(f"{folder} cannot be made: {error.strerror}") from None
+    if not _locked(lock) or not os.path.exists(os.path.join(folder, "cgroup.procs")):
+        os.close(lock)
+        raise NotDelegated(f"{folder} cannot be locked")
+    on = tuple(
+        name
+        for name in CONTROLLERS
+        if all(_written(each, "cgroup.subtree_control", f"+{name}") for each in (base, folder))
+    )
+    return Groups(folder, on, lock)  # also where no controller is on: it can be killed whole
+
+
+def manager_ends_the_rest(environ: Mapping[str, str], pid: int) -> bool:
+    """Whether a service manager kills what we have started once process `pid`, which is us, has ended.
+
+    It does so for the main process of a service, and says in SYSTEMD_EXEC_PID which that is. Who has been
+    started by a service's shell, say, inherits the variable with another's number.
+    """
+    return environ.get("SYSTEMD_EXEC_PID") == str(pid)
+
+
+def _end_dead_hosts(base: str) -> None:
+    try:
+        names = os.listdir(base)
+    except OSError:
+        return
+    for name in names:
+        if not name.startswith(_OURS):
+            continue
+        folder = os.path.join(base, name)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        if _locked(lock):
+            _end(folder)
+        os.close(lock)
+
+
+def _end(folder: str) -> None:
+    """Kills whoever is in a host's group, and removes it with its leaves."""
+    _written(folder, "cgroup.kill", "1")
+    ends_at = time.monotonic() + EMPTY_S
+    while True:
+        try:
+            leaves = [entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            return
+        for leaf in leaves:
+            Leaf(leaf, ()).kill()
+            _removed(leaf)
+        if _removed(folder) or time.monotonic() > ends_at:
+            return
+        time.sleep(0.002)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _removed(folder: str) -> bool:
@@ -190,6 +246,15 @@ def _removed(folder: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _pids(folder: str) -> list[int]:
+    return [int(pid) for pid in _read(folder, "cgroup.procs").split()]
+
+
+def _count(text: str, name: str) -> int:
+    found = re.search(rf"^{name} (\d+)$", text, re.MULTILINE)
+    return int(found.group(1)) if found else 0
 
 
 def _written(folder: str, name: str, text: str) -> bool:

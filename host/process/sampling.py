@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from host.process.cgroup import memory_in_use
 from host.process.table import Process
 from host.process.usage import Bounds, Measure, Peak, Quick, Reader, Usage
 
@@ -146,7 +147,10 @@ class Sampler:
 
     def _memory(self, tree: _Tree, root: int, rss: int, now: float) -> int:
         """Never above the limit unless it has just been counted exactly: nobody is killed for a guess."""
-        limit = tree.bounds.memory_bytes
+        limit, group = tree.bounds.memory_bytes, tree.bounds.group
+        if group is not None and (counted := memory_in_use(group)) is not None:
+            tree.measure, tree.shared = "group", 0
+            return counted
         if limit is None or rss < NEAR * limit:
             tree.measure, tree.shared = "rss", 0
             return rss

@@ -12,8 +12,9 @@ import msgspec
 
 from host.process.table import Process
 
-Measure = Literal["rss", "private", "pss", "uss"]
-"""`rss` counts what processes share once for each of them; the others do not. `private` is of one process."""
+Measure = Literal["rss", "private", "pss", "uss", "group"]
+"""`rss` counts what processes share once for each of them; the others do not. `private` is of one process;
+`group` is what the kernel charges to a control group, with files in memory that no process has mapped."""
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,8 @@ class Bounds(msgspec.Struct, frozen=True):
     memory_bytes: int | None = None
     processes: int | None = None
     threads: int | None = None
+    group: str | None = None
+    """The folder of the control group in which the kernel counts its memory."""
 
 
 class Quick(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ class Allowance:
         post: Callable[[LifeEvent], None],
         now: Callable[[], float],
     ) -> None:
+        self._group: str | None = None
         self.change(policy)
         self.usage: Usage | None = None
         """At the last look."""
@@ -33,7 +34,12 @@ class Allowance:
     def change(self, policy: PluginPolicy) -> None:
         """What holds from the next look on."""
         self._policy = policy
-        self.bounds = Bounds(policy.memory_bytes, policy.processes, policy.threads)
+        self.bounds = Bounds(policy.memory_bytes, policy.processes, policy.threads, self._group)
+
+    def count_in(self, group: str) -> None:
+        """The control group, by its folder, in which the kernel counts its memory."""
+        self._group = group
+        self.change(self._policy)
 
     @property
     def is_watched(self) -> bool:

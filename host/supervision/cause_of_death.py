@@ -46,6 +46,7 @@ def _breach_of(process: PluginProcess, policy: PluginPolicy, allowance: Allowanc
     exit = process.child.exit
     if exit is not None and exit.signal != "SIGKILL":
         return None  # it was faster
-    if allowance.breach is None and process.group is not None and process.group.oom_kills():
+    group = process.group
+    if allowance.breach is None and group is not None and group.oom_kills() and group.is_over_its_own_limit():
         return killed_by_kernel(policy)
     return allowance.breach

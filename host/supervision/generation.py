@@ -195,6 +195,9 @@ class Generation:
             return Verdict(kind=found.kind, text=found.text, fix=found.fix)
         link = self.link = process.connect(self._hear, self.voice.hear_stderr)
         link.generation, link.incident = self.number, self.incident
+        await process.confine(f"{self.name}-{self.number}", self.policy)
+        if process.group is not None and "memory" in process.controllers:
+            self.allowance.count_in(process.group.folder)
         starting = self._starting = Starting(
             link,
             self._candidate,
@@ -241,7 +244,6 @@ class Generation:
             on_stuck=lambda text: self._post(Condemned(self.number, text)),
             on_swept=self._on_swept,
         )
-        process.limit(f"{self.name}-{self.number}", self.policy)
         return process
 
     def _environment_ended(self, failure: Failure | None) -> None:

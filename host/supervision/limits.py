@@ -167,7 +167,7 @@ def killed_by_kernel(policy: PluginPolicy) -> Breach:
     )
 
 
-_MEASURES = {"rss": "RSS", "private": "private memory", "pss": "PSS", "uss": "USS"}
+_MEASURES = {"rss": "RSS", "private": "private memory", "pss": "PSS", "uss": "USS", "group": "control group"}
 
 
 def _of(limit: Limit, used: float, hard: int) -> str:
@@ -190,9 +190,9 @@ _BY_HOST = "the host"
 
 def mechanisms(policy: PluginPolicy, controllers: Collection[str], *, platform: str) -> dict[str, str]:
     """Who keeps each limit, by name; `controllers` are those of the plugin's own control group."""
-    memory = f"RLIMIT_DATA, {_BY_HOST}" if platform == "linux" else _BY_HOST
+    memory = "cgroup memory.max" if "memory" in controllers else _BY_HOST
     found = {
-        "memory": "cgroup memory.max" if "memory" in controllers else memory,
+        "memory": f"RLIMIT_DATA, {memory}" if platform == "linux" else memory,
         "processes": _BY_HOST,
         "threads": "cgroup pids.max" if "pids" in controllers else _BY_HOST,
         "open_files": "RLIMIT_NOFILE",

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 import anyio
+import anyio.to_thread
 
 from host.config.effective import PluginPolicy
 from host.process import rlimits
@@ -20,6 +21,7 @@ from host.process.oom import oom_kills
 from host.process.spawn import spawn
 from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
+from host.process.table import Process
 from host.process.tree import Swept, Tree
 from host.supervision.surroundings import Surroundings
 from host.supervision.verdict import KEPT_STACK
@@ -27,6 +29,7 @@ from protocol.events import Event
 from protocol.session import Session
 
 REAP_S = 5.0
+NOBODY: frozenset[Process] = frozenset()
 STACK_S = 0.5
 
 
@@ -63,10 +66,21 @@ class PluginProcess:
         self._on_stuck = on_stuck
         self._on_swept = on_swept
 
-    def limit(self, name: str, policy: PluginPolicy) -> None:
-        """Puts it into a control group of that name, where groups have been delegated."""
-        if self._around.groups is not None:
-            self.group = self._around.groups.leaf(name, self.child.pid, policy)
+    async def confine(self, name: str, policy: PluginPolicy) -> None:
+        """Puts it into a control group of that name, where groups have been delegated.
+
+        On a thread: the kernel takes 5 to 20 ms to move a process. Python alone takes longer to begin.
+        """
+        groups = self._around.groups
+        if groups is None:
+            return
+        own = anyio.CapacityLimiter(1)  # nobody else's threads hold up a start
+        try:
+            self.group = await anyio.to_thread.run_sync(
+                groups.leaf, name, self.child.pid, policy, limiter=own
+            )
+        except RuntimeError:  # there can be no more threads; then the loop waits
+            self.group = groups.leaf(name, self.child.pid, policy)
 
     def connect(self, on_event: Callable[[Event, Link], None], on_line: Callable[[str], None]) -> Link:
         """Opens its link, and reads its stderr line by line."""
@@ -106,6 +120,8 @@ class PluginProcess:
     @property
     def was_oom_killed(self) -> bool:
         """Whether the kernel has ended somebody for want of memory since this was started."""
+        if "memory" in self.controllers and self.group is not None:
+            return self.group.oom_kills() > 0  # of its own, and not of some process somewhere
         kills, before = oom_kills(), self._oom_kills_before
         return kills is not None and before is not None and kills > before
 
@@ -158,6 +174,7 @@ class PluginProcess:
     async def end(self) -> None:
         """Kills it and everybody below it, sees it reaped, and sweeps what it has left."""
         self.killed_by_host = self.killed_by_host or self.child.exit is None
+        left = self.group.processes() if self.group is not None and self.child.exit is not None else NOBODY
         with anyio.move_on_after(REAP_S, shield=True):
             if self.child.exit is None:
                 if self.group is not None:
@@ -173,7 +190,8 @@ class PluginProcess:
         if self._stderr is not None:
             self._stderr.drain()  # its last words, which say why
         with anyio.move_on_after(REAP_S, shield=True):
-            self._on_swept(await self.tree.sweep())
+            swept = await self.tree.sweep()
+            self._on_swept(swept._replace(killed=swept.killed | (left - swept.left)))
 
     def let_go(self) -> None:
         """Of what is there of it when it is gone."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shutil
 import socket
 import subprocess
@@ -39,12 +41,17 @@ def choosy(tmp_path_factory: pytest.TempPathFactory) -> object:
         yield daemon
 
 
+def command(tmp_path: Path) -> Path:
+    """A program that is called as people call ours."""
+    program = tmp_path / "bin" / "outboard"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {" ".join(OUTBOARD)} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 def bash(line: str, env: dict[str, str], tmp_path: Path) -> list[str]:
     """What bash offers at the end of `line`, by the script that we print and bash's own word splitting."""
-    command = tmp_path / "bin" / "outboard"
-    command.parent.mkdir(exist_ok=True)
-    command.write_text(f'#!/bin/sh\nexec {" ".join(OUTBOARD)} "$@"\n')
-    command.chmod(0o755)
     # An interactive bash splits the line as readline does, and runs what `complete` has registered.
     script = f"""
         eval "$(outboard completion bash)"
@@ -58,7 +65,7 @@ def bash(line: str, env: dict[str, str], tmp_path: Path) -> list[str]:
         _outboard_completion outboard
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    path = {"PATH": f"{command.parent}:{env['PATH']}"}
+    path = {"PATH": f"{command(tmp_path).parent}:{env['PATH']}"}
     ran = subprocess.run(
         ["bash", "--norc", "-c", script], env=env | path, capture_output=True, text=True, timeout=30
     )
@@ -116,6 +123,77 @@ def test_other_shells_are_told_what_a_name_is(choosy: Daemon, shell: str) -> Non
     assert done.code == 0
     assert "paint" in done.out
     assert "Paints it." in done.out
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="there is no fish here")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("outboard status ch", ["choosy", "chess"]),
+        ("outboard call choosy paint ", ["colour=", "loud=", "times="]),
+        ("outboard call choosy paint colour=g", ["colour=green"]),
+        ("outboard call nobody ", []),
+    ],
+)
+def test_fish_is_offered_what_there_is(choosy: Daemon, tmp_path: Path, line: str, offered: list[str]) -> None:
+    script = f"outboard completion fish | source; complete -C '{line}'"
+    ran = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        env=choosy.env | {"PATH": f"{command(tmp_path).parent}:{choosy.env['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.stderr == ""
+    assert sorted(each.partition("\t")[0] for each in ran.stdout.splitlines()) == sorted(offered)
+
+
+ZSH = """\
+autoload -U compinit && compinit -u -D; eval "$(outboard completion zsh)"
+show() { print -r -- "<$BUFFER>" }; zle -N show; bindkey '^Xs' show; PS1=
+zle-line-init() { print "liste""ning" }; zle -N zle-line-init
+"""
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh here")
+@pytest.mark.parametrize(
+    ("line", "becomes"),
+    [
+        ("outboard status cho", "outboard status choosy "),
+        ("outboard call choosy paint lo", "outboard call choosy paint loud="),
+        ("outboard call choosy paint colour=g", "outboard call choosy paint colour=green "),
+    ],
+)
+def test_zsh_completes_a_line(choosy: Daemon, tmp_path: Path, line: str, becomes: str) -> None:
+    path = f"{command(tmp_path).parent}:{choosy.env['PATH']}"
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        env=choosy.env | {"PATH": path, "TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        os.write(ours, ZSH.encode())
+        _until(ours, "listening")
+        os.write(ours, f"{line}\t\x18s".encode())
+        assert f"<{becomes}>" in _until(ours, ">")
+    finally:
+        os.close(ours)
+        shell.kill()
+        shell.wait()
+
+
+def _until(terminal: int, text: str) -> str:
+    """What is written there, up to that text."""
+    seen, ends_at = "", time.monotonic() + 30
+    while text not in seen:
+        assert select.select([terminal], [], [], max(0.0, ends_at - time.monotonic()))[0], seen
+        seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen
 
 
 @pytest.mark.parametrize("daemon_is", ["absent", "deaf", "another"])

@@ -23,6 +23,7 @@ HOST = HostStatus(
     metrics_url=None,
     mode="daemon",
     descendants_after_host_death="none",
+    cgroup="none",
     loop_lag_p99_ms=None,
     python="3.11",
     platform="linux",

@@ -182,7 +182,13 @@ def test_status_has_a_row_for_every_limit_with_who_keeps_it() -> None:
     [
         ((), "linux", "RLIMIT_DATA, the host", "the host", "nobody (nice 5)"),
         ((), "darwin", "the host", "the host", "nobody (nice 5)"),
-        (("memory", "pids", "cpu"), "linux", "cgroup memory.max", "cgroup pids.max", "cgroup cpu.max"),
+        (
+            ("memory", "pids", "cpu"),
+            "linux",
+            "RLIMIT_DATA, cgroup memory.max",
+            "cgroup pids.max",
+            "cgroup cpu.max",
+        ),
         (("pids",), "linux", "RLIMIT_DATA, the host", "cgroup pids.max", "nobody (nice 5)"),
     ],
 )

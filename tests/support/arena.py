@@ -145,6 +145,11 @@ class Arena(Stage):
             assert word in ended.reason, ended
         return ended
 
+    def kernel_keeps(self, limit: str, plugin: str = "victim") -> bool:
+        """Whether a limit of `plugin` is kept by its control group: what exceeds it then ends otherwise."""
+        found = next(each for each in self.status(plugin).limits if each.name == limit)
+        return "cgroup" in (found.mechanism or "")
+
     async def sibling_answers(self) -> None:
         """Returns once `steady` has answered three times more."""
         until = self.answered + 3
