@@ -185,6 +185,7 @@ class BlockingHost:
         overrides: _Path | None = None,
         sections: Mapping[str, type[msgspec.Struct]] | None = None,
         topics: Sequence[Topic] = (),
+        warm_start: bool | None = None,
     ) -> None:
         self._host = Host(
             config=config,
@@ -197,6 +198,7 @@ class BlockingHost:
             overrides=overrides,
             sections=sections,
             topics=topics,
+            warm_start=warm_start,
         )
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop

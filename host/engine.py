@@ -25,6 +25,7 @@ from host.observability.snapshot import HostStatus, Status
 from host.process.cgroup import Groups, NotDelegated, find_groups, manager_ends_the_rest
 from host.process.deadlines import Deadlines
 from host.process.driver import Driver, current_driver
+from host.process.starter import Starter
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
 from host.routing.host_calls import HostCalls
@@ -62,6 +63,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, Callable[..., Any]]
     topics: dict[str, Topic]
     listeners: Listeners
+    warm_start: bool | None
 
 
 class Engine:
@@ -92,12 +94,16 @@ class Engine:
         )
         groups = _groups(may_settle=may_settle)
         self._is_ended_by_manager = manager_ends_the_rest(groups, os.environ, os.getpid())
+        instance = uuid.uuid4().hex[:8]
+        is_warm = config.host.warm_start if given.warm_start is None else given.warm_start
+        self._starter = Starter(self.driver, instance, given.data_root, is_warm=is_warm, tell=bus.emit)
         around = Surroundings(
             driver=self.driver,
             deadlines=self._deadlines,
             environments=self._environments,
+            starter=self._starter,
             starts=anyio.CapacityLimiter(config.host.max_starts or 2 * (os.cpu_count() or 1)),
-            instance=uuid.uuid4().hex[:8],
+            instance=instance,
             data_root=given.data_root,
             groups=groups,
             on_ask=lambda plugin, link, event: self._host_calls.hear(plugin, link, event),
@@ -157,6 +163,7 @@ class Engine:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.stores.close()
+                await self._starter.close()
             self._deadlines.close()
             self.driver.close()
             self._begun.set()
@@ -177,6 +184,7 @@ class Engine:
             metrics_url=metrics_url,
             mode=mode,
             descendants_after_host_death=self._after_host_death(is_guarded=is_guarded),
+            warm_start=self._starter.status(),
             loop_lag_p99_ms=self.lag.p99_ms,
             python=platform.python_version(),
             platform=sys.platform,
