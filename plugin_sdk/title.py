@@ -13,34 +13,38 @@ from collections.abc import Mapping
 _COMM_BYTES = 15
 
 
-def rename(name: str, command: str, environment: Mapping[str, str]) -> None:
-    """Shows `name` where there is room for 15 bytes, `command` for a command line, and `environment`.
+class Title:
+    """Where both are in this process, and in whatever is forked from it.
 
-    For a process that was executed with more in both places, and whose `os.environ` has been emptied since:
-    C would read what is written over. What does not fit is left out, and never the mark of whose this is.
+    For a process that was executed with more than enough in both places, and whose `os.environ` has been
+    emptied since: C would read what is written over.
     """
-    with open("/proc/self/comm", "wb") as file:
-        file.write(name.encode()[:_COMM_BYTES])
-    first, last, env_first, env_last = _areas()
-    if last - first > 2:
-        # The kernel takes it for a title, and ends it at its first zero, if the last byte of all is none.
-        title = command.encode(errors="replace").replace(b"\0", b" ")[: last - first - 2]
-        ctypes.memmove(first, title.ljust(last - first - 1, b"\0") + b".", last - first)
-    size, written = env_last - env_first, b""
-    for key, value in sorted(environment.items(), key=lambda item: item[0] != "OUTBOARD_INSTANCE"):
-        item = f"{key}={value}".encode(errors="surrogateescape") + b"\0"
-        if len(written) + len(item) > size:
-            break
-        written += item
-    ctypes.memmove(env_first, written.ljust(size, b"\0"), size)
 
+    def __init__(self) -> None:
+        with open("/proc/self/stat", "rb") as file:
+            line = file.read()
+        first, last, env_first, env_last = map(int, line[line.rindex(b")") + 2 :].split()[45:49])
+        is_told = 0 < first <= last <= env_first <= env_last
+        self._command = (first, last - first) if is_told else (0, 0)
+        self._environment = (env_first, env_last - env_first) if is_told else (0, 0)
 
-def _areas() -> tuple[int, int, int, int]:
-    """Where the command is in memory, and the environment: first byte, and the one after the last."""
-    with open("/proc/self/stat", "rb") as file:
-        line = file.read()
-    fields = line[line.rindex(b")") + 2 :].split()
-    first, last, env_first, env_last = (int(field) for field in fields[45:49])
-    if not 0 < first <= last <= env_first <= env_last:
-        return 0, 0, 0, 0
-    return first, last, env_first, env_last
+    def show(self, name: str, command: str, environment: Mapping[str, str]) -> None:
+        """`name` where there is room for 15 bytes, `command` for a command line, and `environment`.
+
+        What does not fit is left out, and never the mark of whose this is.
+        """
+        with open("/proc/self/comm", "wb", buffering=0) as file:
+            file.write(name.encode()[:_COMM_BYTES])
+        at, size = self._command
+        if size > 2:
+            # The kernel takes it for a title, and ends it at its first zero, if the last byte of all is none.
+            title = command.encode(errors="replace").replace(b"\0", b" ")[: size - 2]
+            ctypes.memmove(at, title.ljust(size - 1, b"\0") + b".", size)
+        at, size = self._environment
+        written = b""
+        for key, value in sorted(environment.items(), key=lambda item: item[0] != "OUTBOARD_INSTANCE"):
+            item = f"{key}={value}".encode(errors="surrogateescape") + b"\0"
+            if len(written) + len(item) > size:
+                break
+            written += item
+        ctypes.memmove(at, written.ljust(size, b"\0"), size)

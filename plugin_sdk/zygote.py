@@ -26,7 +26,7 @@ import msgspec
 
 from plugin_sdk import boot
 from plugin_sdk.forking import CannotFork, Fork
-from plugin_sdk.title import rename
+from plugin_sdk.title import Title
 
 MAX_ORDER = 1 << 17
 READY = 0
@@ -58,7 +58,7 @@ def serve(control_fd: int = 0) -> list[str]:
 
     Returns in each process that was forked, as its plugin, with the arguments that it has to be run with.
     """
-    boot.tie_to_host()
+    boot.tie_to_host(os.environ["OUTBOARD_HOST_PID"])
     _import_all()
     decoder = msgspec.json.Decoder(Order)
     try:
@@ -69,7 +69,11 @@ def serve(control_fd: int = 0) -> list[str]:
         sys.exit(1)
     control = socket.socket(fileno=os.dup(control_fd))
     control.set_inheritable(False)
-    rename("outboard-zygote", "outboard: where Python plugins are forked", dict(os.environ))
+    title, mark = Title(), {"OUTBOARD_INSTANCE": os.environ["OUTBOARD_INSTANCE"]}
+    host_pid = os.environ["OUTBOARD_HOST_PID"]
+    zone = os.environ.get("TZ")
+    os.environ.clear()
+    title.show("outboard-zygote", "outboard: where Python plugins are forked", mark)
     gc.disable()  # a collection would write to memory that all of them share
     gc.collect()
     gc.freeze()
@@ -86,7 +90,11 @@ def serve(control_fd: int = 0) -> list[str]:
         else:
             if pid == 0:
                 control.close()
-                return _become(order, fds)
+                boot.tie_to_host(host_pid)
+                _become(order, fds, title)
+                if order.environment.get("TZ") != zone:
+                    time.tzset()
+                return order.argv[order.argv.index("plugin_sdk") + 1 :]
             _answer(control, Forked(order.number, pid))
         for fd in fds:
             os.close(fd)
@@ -97,34 +105,49 @@ def _answer(control: socket.socket, word: Forked) -> None:
 
 
 def _import_all() -> None:
-    """Whatever a plugin may need of us, that it need not be imported once for each."""
+    """Whatever a plugin may need of us, that it need not be imported once for each; and what is made at its
+    first use is made."""
     import faulthandler  # noqa: F401
     import resource  # noqa: F401
 
-    from plugin_sdk import load, logs, loop, runtime, stdio  # noqa: F401
+    from plugin_sdk import Plugin, load, logs, loop, runtime, stdio  # noqa: F401
+    from protocol.lifecycle import FEATURES, InitializeParams, InitializeResult, PluginInfo
+    from protocol.session import Session
+
+    plugin = Plugin()
+
+    @plugin.method
+    def rehearsal(text: str, number: int = 0) -> str:
+        """A method as they are."""
+        return text * number
+
+    host, ours = Session("host"), Session("plugin")
+    asked = {"protocol": [1], "plugin": {"name": "rehearsal"}, "features": list(FEATURES)}
+    host.request("initialize", asked)
+    for event in ours.receive(host.outbox.take(), 0.0):
+        params = msgspec.json.decode(event.params, type=InitializeParams)
+        info = PluginInfo(name=params.plugin.name, sdk="")
+        ours.reply(event.id, InitializeResult(protocol=1, plugin=info, provides=plugin.provides()))
+    host.receive(ours.outbox.take(), 0.0)
 
 
-def _become(order: Order, fds: list[int]) -> list[str]:
+def _become(order: Order, fds: list[int], title: Title) -> None:
     """In the child. Nothing here may fail but for the folder, which the author may have moved away."""
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
-    boot.tie_to_host()
     select.select([0], [], [])  # the host's first word, or that it has let go
     os.setsid()
-    os.environ.clear()
     os.environ.update(order.environment)
-    target = order.argv[order.argv.index("plugin_sdk") + 1 :]
-    rename(order.name, f"outboard plugin {order.name}: plugin_sdk {' '.join(target)}", order.environment)
+    what = " ".join(order.argv[order.argv.index("plugin_sdk") :])
+    title.show(order.name, f"outboard plugin {order.name}: {what}", order.environment)
     try:
         os.chdir(order.folder)
     except OSError as error:
         print(f"outboard: {order.folder}: {error.strerror}", file=sys.stderr)
         os._exit(126)
-    time.tzset()
     if site.ENABLE_USER_SITE:  # of another HOME
         site.USER_BASE = site.USER_SITE = None
         site.addusersitepackages(set(sys.path))
     sys.orig_argv[:] = order.argv
     gc.enable()
-    return target
