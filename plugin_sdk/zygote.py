@@ -70,7 +70,6 @@ def serve(control_fd: int = 0) -> list[str]:
     control = socket.socket(fileno=os.dup(control_fd))
     control.set_inheritable(False)
     title, mark = Title(), {"OUTBOARD_INSTANCE": os.environ["OUTBOARD_INSTANCE"]}
-    host_pid = os.environ["OUTBOARD_HOST_PID"]
     zone = os.environ.get("TZ")
     os.environ.clear()
     title.show("outboard-zygote", "outboard: where Python plugins are forked", mark)
@@ -90,7 +89,6 @@ def serve(control_fd: int = 0) -> list[str]:
         else:
             if pid == 0:
                 control.close()
-                boot.tie_to_host(host_pid)
                 _become(order, fds, title)
                 if order.environment.get("TZ") != zone:
                     time.tzset()
@@ -111,6 +109,7 @@ def _import_all() -> None:
     import resource  # noqa: F401
 
     from plugin_sdk import Plugin, load, logs, loop, runtime, stdio  # noqa: F401
+    from protocol.events import Request
     from protocol.lifecycle import FEATURES, InitializeParams, InitializeResult, PluginInfo
     from protocol.session import Session
 
@@ -125,6 +124,7 @@ def _import_all() -> None:
     asked = {"protocol": [1], "plugin": {"name": "rehearsal"}, "features": list(FEATURES)}
     host.request("initialize", asked)
     for event in ours.receive(host.outbox.take(), 0.0):
+        assert isinstance(event, Request)
         params = msgspec.json.decode(event.params, type=InitializeParams)
         info = PluginInfo(name=params.plugin.name, sdk="")
         ours.reply(event.id, InitializeResult(protocol=1, plugin=info, provides=plugin.provides()))
@@ -136,6 +136,7 @@ def _become(order: Order, fds: list[int], title: Title) -> None:
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
+    boot.tie_to_host(order.environment["OUTBOARD_HOST_PID"])
     select.select([0], [], [])  # the host's first word, or that it has let go
     os.setsid()
     os.environ.update(order.environment)

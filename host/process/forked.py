@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+_ENDED = (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED)
+
 
 class ForkedProcess:
     """`returncode` is as `Popen` has it."""
@@ -17,8 +19,8 @@ class ForkedProcess:
 
     def wait(self) -> int:
         """Blocks."""
-        code = self._reap(0)
-        assert code is not None
+        while (code := self._reap(0)) is None:
+            pass
         return code
 
     def send_signal(self, number: int) -> None:
@@ -29,9 +31,11 @@ class ForkedProcess:
     def _reap(self, options: int) -> int | None:
         if self.returncode is None:
             try:
-                pid, status = os.waitpid(self.pid, options)
+                found = os.waitid(os.P_PID, self.pid, os.WEXITED | options)
             except ChildProcessError:  # somebody else has waited for it, and its code is lost
                 self.returncode = 0
             else:
-                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+                if found is not None and found.si_code in _ENDED:  # who is traced by us tells of every stop
+                    is_signal = found.si_code != os.CLD_EXITED
+                    self.returncode = -found.si_status if is_signal else found.si_status
         return self.returncode

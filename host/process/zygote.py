@@ -30,6 +30,7 @@ from host.process.stderr import StderrReader
 from host.process.table import children, look
 from plugin_sdk.zygote import MAX_ORDER, READY, Forked, Order
 
+COMMAND = [sys.executable, "-P", "-m", "plugin_sdk", "zygote"]
 READY_S = 5.0
 """How long it may take to import everything: 0.1 s, and seconds on a machine that is busy."""
 FORK_S = 1.0
@@ -79,7 +80,7 @@ class Zygote:
         own = {"OUTBOARD_INSTANCE": self._mark, "OUTBOARD_HOST_PID": str(os.getpid()), "OUTBOARD_ROOM": room}
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "plugin_sdk", "zygote", _TITLE_ROOM],
+                [*COMMAND, _TITLE_ROOM],
                 cwd="/",
                 env={**environment, **own},
                 stdin=theirs.fileno(),
@@ -114,7 +115,8 @@ class Zygote:
 
     async def wait_ready(self) -> None:
         """Until it can fork. Takes `READY_S` at most; raises Unusable."""
-        await self._decided.wait()
+        if not self._decided.is_set():
+            await self._decided.wait()
         if self.gone is not None:
             raise Unusable(self.gone)
 
