@@ -20,12 +20,15 @@ from host.process.launchers import LaunchSpec
 from host.process.spawn import Child, started
 from host.process.starter import Starter
 from host.process.table import children
+from tests.support.loops import LOOPS
 from tests.support.plugins import write_plugin
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked"),
 ]
+
+on_one_loop = pytest.mark.parametrize("anyio_backend", [LOOPS["asyncio"]], ids=["asyncio"])
 
 FAKE = (
     f"import sys; sys.path[:] = {sys.path}"
