@@ -38,7 +38,8 @@ def look() -> dict:
     mask = os.umask(0o77)
     return {
         "argv": sys.argv, "orig_argv": sys.orig_argv, "flags": str(sys.flags), "path": sys.path,
-        "main": [__import__("__main__").__spec__.name, __import__("__main__").__file__], "executable": sys.executable,
+        "main": [__import__("__main__").__spec__.name, __import__("__main__").__file__],
+        "executable": sys.executable,
         "environment": {**os.environ, "OUTBOARD_INSTANCE": ""}, "folder": os.getcwd(), "mask": mask,
         "limits": {name: list(pair) for name, pair in limits.items()}, "nice": os.nice(0),
         "parent": os.getppid(), "leads": os.getpid() == os.getsid(0) == os.getpgid(0),

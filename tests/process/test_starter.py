@@ -75,7 +75,8 @@ FAULTS = {
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zygote, "FORK_S", 0.3)
+    monkeypatch.setattr(zygote, "FORK_S", 10.0)  # others want the processors, too
+    monkeypatch.setattr(zygote, "READY_S", 20.0)
     monkeypatch.setattr(starter, "BACKOFF_S", (0.05,))
 
 
@@ -191,8 +192,10 @@ async def test_whatever_a_zygote_does_the_plugin_is_started(
     told, (code, reason) = Told(tmp_path), FAULTS[fault]
     monkeypatch.setattr(zygote, "COMMAND", [sys.executable, "-S", "-c", FAKE + code])
     monkeypatch.setattr(starter, "BACKOFF_S", (60.0,))
-    if fault == "is never ready":
+    if "0.5 s" in reason:
         monkeypatch.setattr(zygote, "READY_S", 0.5)
+    if "0.3 s" in reason:
+        monkeypatch.setattr(zygote, "FORK_S", 0.3)
     async with started_by(told) as there:
         child = await there.start(told.spec())
         assert child.how == "cold"
@@ -234,6 +237,7 @@ async def test_a_zygote_that_is_stopped_holds_up_one_start_for_a_moment(
         pid = there.status().pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(zygote, "FORK_S", 0.3)
         found = [await there.start(told.spec()) for _ in range(3)]
         assert [child.how for child in found] == ["cold"] * 3
         assert [event.reason for event in told.events] == ["the zygote had not forked after 0.3 s"]
