@@ -118,7 +118,7 @@ class ProcessesLeaked(msgspec.Struct, frozen=True, kw_only=True, tag_field="even
     at: float = msgspec.field(default_factory=time.time)
 
 
-class WarmStarts(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="warm-starts"):
+class WarmStarts(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="warm"):
     """Python plugins cannot be forked any more, and are executed; or can be again."""
 
     are_possible: bool

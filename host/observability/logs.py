@@ -125,7 +125,7 @@ def line_of(event: HostEvent) -> LogLine:
             level, name, message = "info", "settings", f"settings changed: {', '.join(event.keys)}{by}"
             fields.update(plugin=event.plugin)
         case WarmStarts():
-            level, name = "info" if event.are_possible else "warning", "warm-starts"
+            level, name = "info" if event.are_possible else "warning", "warm"
             again = f"; tried again in {event.again_in_s:g} s" if event.again_in_s is not None else ""
             message = f"{'warm' if event.are_possible else 'cold'} starts: {event.reason}{again}"
     message = escaped(message[:MAX_MESSAGE])

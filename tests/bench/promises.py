@@ -12,7 +12,7 @@ WIDTH = 56
 
 
 class Row(NamedTuple):
-    """`measure` gets an empty folder. Of what it yields the worst counts, or what `counts` says: p99, half."""
+    """`measure` gets an empty folder. Of what it yields the worst counts, or `counts`: p99, half."""
 
     name: str
     promise: float | None
