@@ -10,6 +10,7 @@ import sys
 from plugin_sdk import boot, lean
 
 if sys.argv[1:2] == ["zygote"]:
+    lean.begin()
     from plugin_sdk import zygote
 
     sys.argv[1:] = zygote.serve()  # in each plugin that it has forked

@@ -73,8 +73,7 @@ def serve(control_fd: int = 0) -> list[str]:
     zone = os.environ.get("TZ")
     os.environ.clear()
     title.show("outboard-zygote", "outboard: where Python plugins are forked", mark)
-    gc.disable()  # a collection would write to memory that all of them share
-    gc.collect()
+    gc.collect()  # the last: another would write to memory that all of them share; see `lean`
     gc.freeze()
     _answer(control, Forked(READY, os.getpid()))
     while True:
@@ -108,7 +107,7 @@ def _import_all() -> None:
     import faulthandler  # noqa: F401
     import resource  # noqa: F401
 
-    from plugin_sdk import Plugin, load, logs, loop, runtime, stdio  # noqa: F401
+    from plugin_sdk import Plugin, load, log_handler, loop, runtime, stdio  # noqa: F401
     from protocol.events import Request
     from protocol.lifecycle import FEATURES, InitializeParams, InitializeResult, PluginInfo
     from protocol.session import Session
@@ -151,4 +150,3 @@ def _become(order: Order, fds: list[int], title: Title) -> None:
         site.USER_BASE = site.USER_SITE = None
         site.addusersitepackages(set(sys.path))
     sys.orig_argv[:] = order.argv
-    gc.enable()
