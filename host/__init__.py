@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         ProcessesSwept,
         SettingsChanged,
         StateChanged,
+        WarmStarts,
     )
     from host.observability.snapshot import HostStatus, PluginStatus, Status, Why
     from host.routing.dispatch import HookOutcome, HookResult
@@ -125,6 +126,7 @@ __all__ = [
     "UnknownExtensionPoint",
     "UnknownKey",
     "UnknownTopic",
+    "WarmStarts",
     "Why",
 ]
 
@@ -148,6 +150,7 @@ _ELSEWHERE = {
             "ProcessesSwept",
             "SettingsChanged",
             "StateChanged",
+            "WarmStarts",
         ),
         "host.observability.events",
     ),

@@ -189,6 +189,7 @@ class BlockingHost:
         overrides: _Path | None = None,
         sections: Mapping[str, type[msgspec.Struct]] | None = None,
         topics: Sequence[Topic] = (),
+        warm_start: bool | None = None,
     ) -> None:
         self._host = Host(
             config=config,
@@ -201,6 +202,7 @@ class BlockingHost:
             overrides=overrides,
             sections=sections,
             topics=topics,
+            warm_start=warm_start,
         )
         self._thread: threading.Thread | None = None
         self._life: asyncio.Task[Any]

@@ -26,6 +26,7 @@ from host.process.cgroup import Groups, find_groups, manager_ends_the_rest
 from host.process.deadlines import Deadlines
 from host.process.delegation import NotDelegated
 from host.process.driver import Driver, current_driver
+from host.process.starter import Starter
 from host.routing.extension_points import ExtensionPoint, settled
 from host.routing.hooks import Hooks
 from host.routing.host_calls import HostCalls
@@ -63,6 +64,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, Callable[..., Any]]
     topics: dict[str, Topic]
     listeners: Listeners
+    warm_start: bool | None
 
 
 class Engine:
@@ -93,10 +95,13 @@ class Engine:
         groups, self._cgroup = _groups(instance)
         self._groups = groups
         self._is_ended_by_manager = manager_ends_the_rest(os.environ, os.getpid())
+        is_warm = config.host.warm_start if given.warm_start is None else given.warm_start
+        self._starter = Starter(self.driver, instance, given.data_root, is_warm=is_warm, tell=bus.emit)
         around = Surroundings(
             driver=self.driver,
             deadlines=self._deadlines,
             environments=self._environments,
+            starter=self._starter,
             starts=anyio.CapacityLimiter(config.host.max_starts or 2 * (os.cpu_count() or 1)),
             instance=instance,
             data_root=given.data_root,
@@ -158,6 +163,7 @@ class Engine:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.stores.close()
+                await self._starter.close()
             if self._groups is not None:
                 self._groups.close()
             self._deadlines.close()
@@ -181,6 +187,7 @@ class Engine:
             mode=mode,
             descendants_after_host_death=self._after_host_death(is_guarded=is_guarded),
             cgroup=self._cgroup,
+            warm_start=self._starter.status(),
             loop_lag_p99_ms=self.lag.p99_ms,
             python=platform.python_version(),
             platform=sys.platform,

@@ -72,6 +72,8 @@ class Host:
     left.
     `sections`: the app's own tables of `config`, each with the struct that it has to be: see `settings`.
     `topics`: those that the app publishes, or has a word to say about; see `publish`.
+    `warm_start`: whether Python plugins are forked from a process that has the SDK imported; None leaves it
+    to `host.warm_start` of the configuration.
 
     Raises (on entering):
         ConfigError: with every problem of the configuration.
@@ -90,6 +92,7 @@ class Host:
         overrides: _Path | None = None,
         sections: Mapping[str, type[msgspec.Struct]] | None = None,
         topics: Sequence[Topic] = (),
+        warm_start: bool | None = None,
     ) -> None:
         usual = user_places(os.environ, os.getuid())
         cache = os.path.abspath(cache_dir or usual.cache)
@@ -111,6 +114,7 @@ class Host:
             services=dict(services or {}),
             topics=by_name(topics),
             listeners=Listeners(self._bus.told_off),
+            warm_start=warm_start,
         )
         self._engine: Engine | None = None
         self._router: Router | None = None

@@ -28,8 +28,7 @@ files in memory count for nobody: the host would go for what its plugin has hoar
 def harden() -> None:
     """Ties this process to the host that started it, and applies the limits that the kernel keeps.
 
-    Does nothing when no host started it. The host's pid is compared after the death signal is armed:
-    a host that died before that would otherwise never be noticed.
+    Does nothing when no host started it.
     """
     host_pid = os.environ.get("OUTBOARD_HOST_PID")
     if host_pid is None:
@@ -37,15 +36,24 @@ def harden() -> None:
     os.umask(0o077)
     os.nice(_NICE)
     if sys.platform == "linux":
-        prctl = _prctl()
-        prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
         # What loses its parent below us stays below us, where the host finds it when it ends us. Else it
         # would come to the host, which could not tell whose it was.
-        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        if os.getppid() != int(host_pid):
-            os._exit(1)
+        _prctl()(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _be_killed_first()
+    tie_to_host(host_pid)
     _limit(os.environ.get("OUTBOARD_RLIMITS", ""))
+
+
+def tie_to_host(pid: str) -> None:
+    """From now on this process ends with the host, whose pid that is, by SIGKILL.
+
+    The pid is compared after the death signal is armed: a host that died before that would otherwise never
+    be noticed.
+    """
+    if sys.platform == "linux":
+        _prctl()(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        if os.getppid() != int(pid):
+            os._exit(1)
 
 
 def _prctl() -> Callable[..., int]:

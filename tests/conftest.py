@@ -22,6 +22,13 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
         # Begun in the background of a shell, or by nohup: what a test starts would inherit that.
         signal.signal(number, usual)
 
+if os.environ.get("OUTBOARD__HOST__WARM_START") == "true":  # a daemon takes it from there by itself
+    from host import BlockingHost, Host
+
+    for each in (Host, BlockingHost):
+        assert each.__init__.__kwdefaults__ is not None
+        each.__init__.__kwdefaults__["warm_start"] = True
+
 
 def pytest_collection_finish() -> None:
     """Seven thousand tests are not looked through again with each collection of garbage."""

@@ -158,6 +158,13 @@ def _fitting(text: str, width: int | None) -> str:
     return text if width is None else cut(" ".join(text.split()), width)
 
 
+def _process(plugin: dict[str, Any]) -> str:
+    if not plugin["pid"]:
+        return "-"
+    how = ", warm start" if plugin["start"] == "warm" else ""
+    return f"pid {plugin['pid']}, generation {plugin['generation']}{how}"
+
+
 def _one_of(seen: dict[str, Any], width: int | None) -> str:
     return one(seen["plugins"][0])
 
@@ -173,7 +180,7 @@ def one(plugin: dict[str, Any]) -> str:
         ("version", plugin["version"]),
         ("about", plugin["description"] or "-"),
         ("file", plugin["file"]),
-        ("process", f"pid {plugin['pid']}, generation {plugin['generation']}" if plugin["pid"] else "-"),
+        ("process", _process(plugin)),
         ("up", span(plugin["uptime_s"])),
         ("memory", f"{size(plugin['memory_bytes'])} of {size(plugin['memory_limit_bytes'])}"),
         ("cpu", _amount(plugin["cpu_percent"], "percent")),

@@ -49,6 +49,8 @@ class HostTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """How long the environment of a plugin with dependencies may take to build."""
     guardian: bool = False
     """Whether the daemon gets a parent that ends what its plugins have left if it is killed."""
+    warm_start: bool = False
+    """Whether Python plugins are forked from a process that has the SDK imported, where that is possible."""
 
     def __post_init__(self) -> None:
         if not self.environment_timeout > 0:

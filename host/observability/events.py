@@ -118,6 +118,18 @@ class ProcessesLeaked(msgspec.Struct, frozen=True, kw_only=True, tag_field="even
     at: float = msgspec.field(default_factory=time.time)
 
 
+class WarmStarts(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="warm"):
+    """Python plugins cannot be forked any more, and are executed; or can be again."""
+
+    are_possible: bool
+    reason: str
+    plugin: str | None = None
+    """Always: all of them are meant."""
+    again_in_s: float | None = None
+    """When it is tried again."""
+    at: float = msgspec.field(default_factory=time.time)
+
+
 class SettingsChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="settings"):
     """Settings of a plugin hold that did not before: by an operator's change, a reload, or its own doing."""
 
@@ -140,5 +152,6 @@ HostEvent = (
     | ProcessesSwept
     | ProcessesLeaked
     | SettingsChanged
+    | WarmStarts
 )
 """Any of them: what a subscriber of `Host.on_event` is called with."""

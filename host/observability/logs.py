@@ -31,6 +31,7 @@ from host.observability.events import (
     ProcessesSwept,
     SettingsChanged,
     StateChanged,
+    WarmStarts,
 )
 from host.observability.outlet import Outlet, OutletStream, write_to
 from host.observability.regular import check_regular
@@ -123,6 +124,10 @@ def line_of(event: HostEvent) -> LogLine:
             by = f", by the {event.by}" if event.by else ""
             level, name, message = "info", "settings", f"settings changed: {', '.join(event.keys)}{by}"
             fields.update(plugin=event.plugin)
+        case WarmStarts():
+            level, name = "info" if event.are_possible else "warning", "warm"
+            again = f"; tried again in {event.again_in_s:g} s" if event.again_in_s is not None else ""
+            message = f"{'warm' if event.are_possible else 'cold'} starts: {event.reason}{again}"
     message = escaped(message[:MAX_MESSAGE])
     return LogLine(time=stamp(event.at), level=level, event=name, message=message, **fields)
 

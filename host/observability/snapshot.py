@@ -88,6 +88,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time of the last change of state."""
     generation: int
     pid: int | None
+    start: str | None
+    """How this process came to be: `cold`, executed, or `warm`, forked."""
     uptime_s: float | None
     restarts: int
     cpu_percent: float | None
@@ -114,6 +116,18 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     stderr_tail: list[str]
 
 
+class WarmStart(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether Python plugins can be forked, which starts them in a few milliseconds."""
+
+    state: str
+    """`off`; `idle`, before the first of them; `starting`; `ready`; or `backoff`: it has failed, plugins are
+    executed meanwhile, and it is tried again."""
+    pid: int | None
+    """Of the process that they are forked from."""
+    reason: str | None
+    """Why there are none, since it failed."""
+
+
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The host itself."""
 
@@ -131,6 +145,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     or `none`."""
     cgroup: str
     """Which controllers keep limits of plugins in which control group of ours; or `none`, and why."""
+    warm_start: WarmStart
     loop_lag_p99_ms: float | None
     python: str
     platform: str

@@ -28,6 +28,8 @@ class LaunchSpec(msgspec.Struct, frozen=True):
     argv: list[str]
     folder: str
     environment: dict[str, str]
+    fork_as: str | None = None
+    """The name of what it is, if that is our own Python with our own SDK: then it may be forked, too."""
 
 
 class CannotLaunch(Exception):
@@ -56,8 +58,7 @@ def launch_spec(
     if not os.path.isdir(candidate.folder):
         fix = "put it back, or remove the plugin"
         raise CannotLaunch(f"its folder {candidate.folder} is not there", fix=fix)
-    environment = {name: inherited[name] for name in INHERITED if name in inherited}
-    environment.update({name: value for name, value in inherited.items() if name.startswith("LC_")})
+    environment = inherited_by_plugins(inherited)
     environment.update(
         HOME=data_dir,
         OUTBOARD_INSTANCE=instance,
@@ -73,12 +74,19 @@ def launch_spec(
     if run.python is not None:
         # -P: no folder of the author's on the path before our own modules are loaded.
         argv = [python, "-P", "-m", "plugin_sdk", "run", run.python]
-        return LaunchSpec(argv, candidate.folder, environment)
+        name = candidate.manifest.plugin.name if own_environment is None else None
+        return LaunchSpec(argv, candidate.folder, environment, fork_as=name)
     assert run.command is not None
     program = _find(run.command[0], candidate.folder, environment.get("PATH"))
     # A plugin in another language is hardened by a wrapper that then becomes it.
     argv = [sys.executable, "-I", "-S", _BOOT, "--", program, *run.command[1:]]
     return LaunchSpec(argv, candidate.folder, environment)
+
+
+def inherited_by_plugins(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the host's own environment a plugin gets."""
+    environment = {name: environ[name] for name in INHERITED if name in environ}
+    return environment | {name: value for name, value in environ.items() if name.startswith("LC_")}
 
 
 def _find(program: str, folder: str, path: str | None) -> str:

@@ -18,8 +18,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Thread
+from typing import Any, Literal, Protocol
 
 import anyio
 
@@ -32,8 +33,23 @@ started: dict[int, str] = {}
 """The children that this process has started and not reaped: the OUTBOARD_INSTANCE of each, by pid. Changed
 on the loop's thread alone; there, whoever is a child of ours and not in here has come as an orphan."""
 
+StartKind = Literal["cold", "warm"]
+"""Executed, or forked from a process that has the SDK imported."""
+
 HELD_S = 0.1
 """How often it is looked whether a process that has ended, and is held by its tracer, can be reaped."""
+
+
+class Running(Protocol):
+    """A child of this process, however it came to be: what `Popen` has of it."""
+
+    pid: int
+    returncode: Any
+    """As `Popen` has it: None until it has been reaped, a signal as a negative number."""
+
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
 
 
 class Child:
@@ -41,12 +57,15 @@ class Child:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: Running,
         fds: tuple[int, int, int],
         driver: Driver,
         instance: str = "",
+        *,
+        how: StartKind = "cold",
     ) -> None:
         self.pid = process.pid
+        self.how = how
         started[process.pid] = instance
         entry = look(process.pid)
         self.process = entry.process if entry is not None else None
@@ -59,7 +78,7 @@ class Child:
         """Called once, before anybody who waits for `exited` is woken."""
         self._process = process
         # What is left of its group ends with it, and while the group's number is still its own.
-        _on_exit(process, driver, lambda: self._to_group(signal.SIGKILL), self._ended)
+        when_ended(process, driver, lambda: self._to_group(signal.SIGKILL), self._ended)
 
     @property
     def exit(self) -> Exit | None:
@@ -79,7 +98,9 @@ class Child:
     def _to_group(self, number: int) -> None:
         try:
             os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
+        except ProcessLookupError:  # one that was forked has no group yet: see plugin_sdk/zygote.py
+            self.signal(number)
+        except PermissionError:
             pass
 
     def signal(self, number: int) -> None:
@@ -99,8 +120,8 @@ def _nobody() -> None:
     pass
 
 
-def _on_exit(
-    process: subprocess.Popen[bytes],
+def when_ended(
+    process: Running,
     driver: Driver,
     before_reaping: Callable[[], None],
     callback: Callable[[], None],
@@ -139,16 +160,42 @@ def _on_exit(
         Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
 
 
-def spawn(spec: LaunchSpec, driver: Driver) -> Child:
-    """Starts `spec`. Blocks for the 1 ms that it takes; raises OSError, and then nothing is left of it.
+class Pipes:
+    """The three of a child, made before there is one: afterwards a pidfd is all that may be wanting.
 
-    The pipes are made before there is a process: afterwards a pidfd is all that may be wanting.
+    `theirs` are its stdin, stdout and stderr, which are closed here once it has them; `ours` the other ends.
+    Raises OSError.
     """
-    fds: list[int] = []
-    try:
-        for _ in range(3):
-            fds += os.pipe()
+
+    def __init__(self) -> None:
+        fds: list[int] = []
+        try:
+            for _ in range(3):
+                fds += os.pipe()
+        except OSError:
+            _close(fds)
+            raise
         stdin, to_stdin, from_stdout, stdout, from_stderr, stderr = fds
+        self.theirs = (stdin, stdout, stderr)
+        self.ours = (to_stdin, from_stdout, from_stderr)
+
+    def close_theirs(self) -> None:
+        _close(self.theirs)
+
+    def close(self) -> None:
+        _close((*self.theirs, *self.ours))
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def spawn(spec: LaunchSpec, driver: Driver) -> Child:
+    """Executes `spec`. Blocks for the 1 ms that it takes; raises OSError, and then nothing is left of it."""
+    pipes = Pipes()
+    stdin, stdout, stderr = pipes.theirs
+    try:
         process = subprocess.Popen(
             spec.argv,
             cwd=spec.folder,
@@ -158,18 +205,22 @@ def spawn(spec: LaunchSpec, driver: Driver) -> Child:
             stderr=stderr,
             start_new_session=True,
         )
-        for fd in (stdin, stdout, stderr):
-            fds.remove(fd)
-            os.close(fd)
-        try:
-            instance = spec.environment.get("OUTBOARD_INSTANCE", "")
-            return Child(process, (to_stdin, from_stdout, from_stderr), driver, instance)
-        except OSError:
-            started.pop(process.pid, None)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
     except OSError:
-        for fd in fds:
-            os.close(fd)
+        pipes.close()
+        raise
+    pipes.close_theirs()
+    return adopt(process, pipes.ours, spec, driver)
+
+
+def adopt(
+    process: Running, fds: tuple[int, int, int], spec: LaunchSpec, driver: Driver, *, how: StartKind = "cold"
+) -> Child:
+    """A process of ours as a `Child`. Raises OSError, and then nothing is left of it."""
+    try:
+        return Child(process, fds, driver, spec.environment.get("OUTBOARD_INSTANCE", ""), how=how)
+    except OSError:
+        started.pop(process.pid, None)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _close(fds)
         raise

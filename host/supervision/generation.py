@@ -187,7 +187,7 @@ class Generation:
             return environment_being_built(builds.build(self.name, dependencies, self._environment_ended))
         try:
             data_dir = own_folder(self._around.data_root, self.name)
-            process = self._launch(data_dir, environment)
+            process = await self._launch(data_dir, environment)
         except CannotLaunch as problem:
             return not_launched(problem)
         except OSError as error:
@@ -227,7 +227,7 @@ class Generation:
             await process.end()
         return verdict
 
-    def _launch(self, data_dir: str, environment: str | None) -> PluginProcess:
+    async def _launch(self, data_dir: str, environment: str | None) -> PluginProcess:
         """Raises CannotLaunch, OSError."""
         spec = launch_spec(
             self._candidate,
@@ -237,8 +237,9 @@ class Generation:
             inherited=os.environ,
             own_environment=environment,
         )
+        child = await self._around.starter.start(spec)
         process = self.process = PluginProcess(
-            spec,
+            child,
             self._tag,
             self._around,
             on_stuck=lambda text: self._post(Condemned(self.number, text)),

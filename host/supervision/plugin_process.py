@@ -15,10 +15,9 @@ import anyio.to_thread
 from host.config.effective import PluginPolicy
 from host.process import rlimits
 from host.process.cgroup import Leaf
-from host.process.launchers import LaunchSpec
 from host.process.link import Link
 from host.process.oom import oom_kills
-from host.process.spawn import spawn
+from host.process.spawn import Child
 from host.process.stderr import StderrReader
 from host.process.stop import Grace, stop
 from host.process.table import Process
@@ -38,13 +37,11 @@ class PluginProcess:
 
     `on_stuck` is called if it has been killed and cannot be reaped, with a sentence; `on_swept` with what
     there was of its tree when it was gone.
-
-    Raises OSError: it could not be started, and nothing is left of it.
     """
 
     def __init__(
         self,
-        spec: LaunchSpec,
+        child: Child,
         tag: str,
         around: Surroundings,
         *,
@@ -52,8 +49,8 @@ class PluginProcess:
         on_swept: Callable[[Swept], None],
     ) -> None:
         self._oom_kills_before = oom_kills()
-        self.child = spawn(spec, around.driver)
-        self.tree = Tree(self.child, tag)
+        self.child = child
+        self.tree = Tree(child, tag)
         self.group: Leaf | None = None
         self.link: Link | None = None
         self.is_stuck = False

@@ -51,6 +51,7 @@ def report(supervisor: Supervisor, *, now: float, store: StoreStatus) -> PluginS
         since=round(supervisor.since_unix, 3),
         generation=life.generation,
         pid=process.pid if process is not None and is_live else None,
+        start=process.child.how if process is not None and is_live else None,
         uptime_s=round(time.time() - process.started_at, 3) if process is not None and is_live else None,
         restarts=life.crashes,
         cpu_percent=usage.cpu_percent if usage is not None else None,

@@ -12,6 +12,7 @@ from host.process.cgroup import Groups
 from host.process.deadlines import Deadlines
 from host.process.driver import Driver
 from host.process.link import Link
+from host.process.starter import Starter
 from protocol.events import Event
 from protocol.lifecycle import Provides
 
@@ -20,6 +21,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     driver: Driver
     deadlines: Deadlines
     environments: Environments
+    starter: Starter
     starts: anyio.CapacityLimiter
     """How many may start at once."""
     instance: str

@@ -1,9 +1,10 @@
 """What supervision promises, measured here. `python -m tests.bench.supervision [WORD ...]` prints it.
 
 A row is a function that yields numbers, with a promise beside it: add a function and a line to `ROWS`. The
-rows about limits are in `limits.py`. With words, only the rows whose name has one of them. Exits with 1 if
-a promise is missed. Where others want the processors too, even who is killed waits for its turn to end: the
-first row is what that takes for a process that has nothing to do with outboard.
+rows about limits are in `limits.py`, those about warm starts in `warm.py`. With words, only the rows whose
+name has one of them. Exits with 1 if a promise is missed. Where others want the processors too, even who is
+killed waits for its turn to end: the first row is what that takes for a process that has nothing to do with
+outboard.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import anyio
 
 from host import Host, OutboardError
-from tests.bench import limits
+from tests.bench import limits, warm
 from tests.bench.promises import Row, print_table
 from tests.support.brood import left_of, with_sdk, without_sdk
 from tests.support.daemon import Daemon
@@ -220,6 +221,7 @@ ROWS = [
         lambda home: guarded_host_dies(home, which=""),
     ),
     *limits.ROWS,
+    *warm.ROWS,
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from tests.support.daemon import SAMPLES, Daemon
 from tests.support.plugins import write_plugin
 
 HOST = {"pid", "version", "uptime_s", "socket", "mode", "loop_lag_p99_ms"}
-HOST_OURS = {"metrics_url", "descendants_after_host_death", "python", "platform", "problems"}
+HOST_OURS = {"metrics_url", "descendants_after_host_death", "python", "platform", "problems", "warm_start"}
 PLUGIN = {
     *("name", "version", "state", "reason", "since", "generation", "pid", "uptime_s", "restarts"),
     *("cpu_percent", "memory_bytes", "memory_limit_bytes", "processes", "calls", "latency_ms"),
@@ -20,7 +20,7 @@ PLUGIN = {
 }
 PLUGIN_OURS = {
     *("description", "start_mode", "expected", "critical", "methods", "hooks", "file"),
-    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck", "limits", "store", "events"),
+    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck", "limits", "store", "events", "start"),
 }
 ERROR = {"code", "name", "message", "hint", "plugin", "method", "call_id", "data"}
 

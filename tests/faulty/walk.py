@@ -370,7 +370,7 @@ async def nothing_is_left(
     left: dict[int, str] = {}
     while time.monotonic() < ends_at:
         ours = {plugin.pid for plugin in fought.host.status().plugins if plugin.pid is not None}
-        left = left_behind(instance, folder, besides=ours)
+        left = left_behind(instance, folder, besides=ours | fought.ours())
         excess = {what: extra for what, extra in (counts() - before).items() if extra > 2}  # calls under way
         if not left and not excess:
             return

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics import parser
 
 from host.observability.metrics import MAX_NAME, Latency, PluginStats
 from host.observability.openmetrics import OPENMETRICS, PLAIN, Measures, exposition, families
-from host.observability.snapshot import HostStatus, PluginStatus, Status, StoreStatus
+from host.observability.snapshot import HostStatus, PluginStatus, Status, StoreStatus, WarmStart
 from host.supervision.states import SERVING, State
 
 HOST = HostStatus(
@@ -22,6 +22,7 @@ HOST = HostStatus(
     socket=None,
     metrics_url=None,
     mode="daemon",
+    warm_start=WarmStart(state="off", pid=None, reason=None),
     descendants_after_host_death="none",
     cgroup="none",
     loop_lag_p99_ms=None,

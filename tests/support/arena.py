@@ -101,6 +101,10 @@ class Arena(Stage):
         if isinstance(event, StateChanged) and event.state == "backoff":
             self.delays.append(self.status(event.plugin).next_start_in_s)
 
+    def ours(self) -> set[int]:
+        """Whom the host has besides its victims: the healthy plugin, and what plugins are forked from."""
+        return {self.pid("steady"), self.host.status().host.warm_start.pid or 0}
+
     def status(self, name: str = "victim") -> Any:
         return self.host.status(name).plugins[0]
 
@@ -218,7 +222,7 @@ async def arena(tmp_path: Path, *victims: Path, **options: Any) -> AsyncIterator
                         os.kill(victim_pid, signal.SIGKILL)  # or a deaf one would take its 6 s
                     await host.remove(name)
                 left = await _until_none(
-                    lambda: left_behind(instance, tmp_path, besides={fought.pid("steady")}), SWEPT_S
+                    lambda: left_behind(instance, tmp_path, besides=fought.ours()), SWEPT_S
                 )
                 assert not left, f"processes are left behind: {left}"
                 excess = await _until_none(lambda: _excess(before), SETTLED_S)

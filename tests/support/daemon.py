@@ -66,6 +66,7 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
         "OUTBOARD_SOCKET": str(home / "run" / "control.sock"),
         "PYTHONWARNINGS": "error",
     }
+    own.update({name: value for name, value in os.environ.items() if name == "OUTBOARD__HOST__WARM_START"})
     return own | folders | extra
 
 
