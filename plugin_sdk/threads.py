@@ -101,8 +101,9 @@ class SerialRuntime(Runtime):
             if self.desk.finished:
                 return False
             if deadline is not None:
-                left = max(0.0, deadline - time.monotonic())
-                if not select.select([self.read_fd], [], [], left)[0]:
+                readable = select.poll()  # a test of an author may have more descriptors than `select` takes
+                readable.register(self.read_fd, select.POLLIN)
+                if not readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                     return False
             events.extend(self.read())
 

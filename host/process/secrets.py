@@ -121,8 +121,10 @@ def _said(process: subprocess.Popen[bytes], program: str) -> bytes:
     data = b""
     ends_at = time.monotonic() + COMMAND_S
     fd = process.stdout.fileno()
+    readable = select.poll()  # `select` knows no descriptor above 1023, and a host may have more
+    readable.register(fd, select.POLLIN)
     while len(data) <= LIMIT_BYTES:
-        if not select.select([fd], [], [], max(0.0, ends_at - time.monotonic()))[0]:
+        if not readable.poll(max(0.0, ends_at - time.monotonic()) * 1000):
             raise _Unfetched(f"`{program}` took longer than {COMMAND_S:g} s")
         more = os.read(fd, LIMIT_BYTES + 1)
         if not more:

@@ -12,7 +12,8 @@ from tests.support.daemon import SAMPLES, Daemon
 from tests.support.plugins import write_plugin
 
 HOST = {"pid", "version", "uptime_s", "socket", "mode", "loop_lag_p99_ms"}
-HOST_OURS = {"metrics_url", "descendants_after_host_death", "python", "platform", "problems", "warm_start"}
+HOST_OURS = {"metrics_url", "descendants_after_host_death", "python", "platform", "problems"}
+HOST_OURS |= {"warm_start", "cgroup"}
 PLUGIN = {
     *("name", "version", "state", "reason", "since", "generation", "pid", "uptime_s", "restarts"),
     *("cpu_percent", "memory_bytes", "memory_limit_bytes", "processes", "calls", "latency_ms"),

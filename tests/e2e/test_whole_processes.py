@@ -63,8 +63,8 @@ RUN: list[list[str]] = [
     ["completion", "bash"],
 ]
 """With which the plugins are as before when all is done."""
-ELSEWHERE = {"run", "demo"}
-"""Run whole wherever they are run: the fixture here, and test_demo.py."""
+ELSEWHERE = {"run", "demo", "new", "check", "test", "dev"}
+"""Run whole where they are run: the fixture here, test_demo.py, and test_author_commands.py."""
 
 
 @pytest.fixture(scope="module")

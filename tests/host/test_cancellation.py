@@ -38,6 +38,10 @@ SLOW = """
 def start() -> None:
     print("slowly", file=sys.stderr, flush=True)
     time.sleep(0.2)
+
+@plugin.on_stop
+def stop() -> None:
+    time.sleep(0.1)
 """
 DEAF = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
