@@ -1,8 +1,8 @@
-"""The folder of installed plugins, and how it changes: a new version lies beside the old one, complete and
-on the disk, before one rename of a link makes it the plugin. Whoever looks, after a kill at any moment too, finds
-one version or the other.
+"""The folder of installed plugins, and how it changes.
 
-A process of the old version keeps its files until `clean`.
+A new version lies beside the old one, complete and on the disk, before one rename of a link makes it the
+plugin. Whoever looks, after a kill at any moment too, finds one version or the other. A process of the old
+version keeps its files until `clean`.
 """
 
 from __future__ import annotations
