@@ -15,7 +15,8 @@ from protocol.lifecycle import FEATURES, InitializeResult
 
 __all__ = ["Bench", "NoHandshake", "Subject", "error_code"]
 
-START_S = 30.0
+STARTS = 6
+"""A start may take so many times as long as an answer."""
 MAY_BE_EARLY = ("log/record", "status/text", "$/progress")
 
 
@@ -70,7 +71,7 @@ class Bench:
         if self._ready is None:
             self._insist()
             peer = self._ready = self._started()
-            reply = peer.call("initialize", self.introduction([1]), timeout_s=START_S)
+            reply = peer.call("initialize", self.introduction([1]), timeout_s=STARTS * self.subject.timeout_s)
             self.reply = reply
             self.early += [message for message in peer.heard if message["method"] not in MAY_BE_EARLY]
             try:
@@ -85,7 +86,7 @@ class Bench:
         if not self._is_started:
             self._insist()
             peer.notify("initialized")
-            self.start_reply = peer.call("lifecycle/start", timeout_s=START_S)
+            self.start_reply = peer.call("lifecycle/start", timeout_s=STARTS * self.subject.timeout_s)
             self.early += [message for message in peer.heard if message["method"] not in MAY_BE_EARLY]
             self._is_started = True
         return peer

@@ -240,7 +240,7 @@ class Peer:
         if len(self._head) >= 64 or self.noise:
             return
         self._head += data[:64]
-        if len(self._head) >= 64 and self._head.startswith(b"Content") and not _STRICT.match(self._head):
+        if len(self._head) >= 64 and self._head[:8].lower() == b"content-" and not _STRICT.match(self._head):
             self.odd_headers.append(repr(self._head[:40]))
 
     def _how_it_ended(self) -> str:

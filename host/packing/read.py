@@ -87,9 +87,7 @@ def _problems(pack: zipfile.ZipFile) -> list[str]:
             problems.append(f"{about.orig_filename[:200]!r}: {fault}")
     files = [about.filename for about in members if not about.is_dir()]
     problems += [
-        f"{two!r}: it is there twice"
-        if one == two
-        else f"{two!r}: it is {one!r} too, where case does not count"
+        f"{two!r}: it is there twice" if one == two else f"{two!r}: for some systems it is {one!r} too"
         for one, two in clashes(files)
     ]
     total = sum(about.file_size for about in members)
