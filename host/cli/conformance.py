@@ -15,7 +15,7 @@ import msgspec
 from host.cli.output import json_option, paint, print_json, terminal_width
 from host.discovery.validate import load_manifest
 from host.errors import ManifestError
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 from protocol.contract import nearest
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from host.cli.output import json_option, print_json, print_next, size
-from host.observability.logs import escaped
+from host.observability.escape import escaped
 
 MOST_SHOWN = 8
 
