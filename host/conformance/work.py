@@ -27,7 +27,7 @@ GREED_S = 0.1
 
 def _slow(bench: Bench) -> tuple[str, dict[str, Any]]:
     if bench.subject.slow is None:
-        raise Skipped("""name a method that takes a while: --slow 'METHOD {"PARAM": VALUE}'""")
+        raise Skipped("""it needs a long call: --slow 'METHOD {JSON}'""")
     return bench.subject.slow
 
 
@@ -46,7 +46,7 @@ def _ended(peer: Peer, id: int) -> Message:
 @checks.add("call", "a result", "calls")
 def call(bench: Bench) -> str:
     if bench.subject.call is None:
-        raise Skipped("""name a call that succeeds: --call 'METHOD {"PARAM": VALUE}'""")
+        raise Skipped("""it needs a call: --call 'METHOD {JSON}'""")
     method, params = bench.subject.call
     peer = bench.ready()
     if method in _streams(bench):
