@@ -88,6 +88,23 @@ class PluginExists(OutboardError):
     exit_code = 7
 
 
+class PackError(OutboardError):
+    """A pack cannot be made of this, or cannot be unpacked. `data` lists every problem."""
+
+    code = "OB105"
+    exit_code = 6
+
+    def __init__(self, problems: Sequence[str], *, plugin: str | None = None) -> None:
+        super().__init__("\n".join(problems), plugin=plugin, data=list(problems), hint="nothing was changed")
+
+
+class ChecksumMismatch(OutboardError):
+    """A pack is not the one that was wanted: `data` has both numbers."""
+
+    code = "OB106"
+    exit_code = 7
+
+
 class ConfigError(OutboardError):
     """The configuration cannot be used. `data` lists every problem."""
 

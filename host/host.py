@@ -300,6 +300,17 @@ class Host:
         self.hooks.forget()  # a lazy plugin comes without a change of state
         return name
 
+    async def take_installed(self, path: _Path) -> str:
+        """As `add`, of a plugin in a folder that this host looks through; another version of one that is
+        here already takes its place, with a new process. Returns its name.
+
+        Raises:
+            ManifestError: with every problem. PluginExists: the name is that of a plugin from elsewhere.
+        """
+        name = await self._tree.take_installed(Path(path))
+        self.hooks.forget()
+        return name
+
     async def remove(self, name: str, *, purge: bool = False) -> None:
         """Stops a plugin and forgets it; `purge` also removes its store and its data folder, for good.
 

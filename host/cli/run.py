@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
 from host.cli.choices import Word
 from host.cli.output import json_option, socket_option
-from host.config.places import places
 from host.control import signals
 from plugin_sdk import lean
 
@@ -33,21 +31,14 @@ def run(
 
     With on_critical = "exit" it ends with 3 when a critical plugin is down for good.
 
-    With --json the log is JSON, and so is an error. Without --plugins and --config it looks for plugins
-    in the user's data folder.
+    With --json the log is JSON, and so is an error. It runs the plugins that are installed, and
+    before those that are called alike the ones of --plugins and of the configuration.
     """
     signals.end_at_once_until_started()
     lean.begin()  # most of what there is to import comes now
     from host.control import daemon
 
     lean.settle()
-
-    if not plugins and config is None:
-        plugins = (places(os.environ, os.getuid()).plugins,)
-        try:
-            os.makedirs(plugins[0], mode=0o700, exist_ok=True)
-        except OSError:
-            pass  # the scan says that it is not there, and the daemon goes on
     log_format = log_format or ("json" if as_json else None)
     options = daemon.Options(
         config=config, plugins=plugins, socket=socket, log_level=log_level, log_format=log_format

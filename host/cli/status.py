@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -180,6 +181,7 @@ def one(plugin: dict[str, Any]) -> str:
         ("version", plugin["version"]),
         ("about", plugin["description"] or "-"),
         ("file", plugin["file"]),
+        *_installed(plugin["installed"]),
         ("process", _process(plugin)),
         ("up", span(plugin["uptime_s"])),
         ("memory", f"{size(plugin['memory_bytes'])} of {size(plugin['memory_limit_bytes'])}"),
@@ -208,6 +210,13 @@ def one(plugin: dict[str, Any]) -> str:
     if plugin["stderr_tail"]:
         lines += ["  stderr", *(f"    {line}" for line in plugin["stderr_tail"][-10:])]
     return "\n".join(lines)
+
+
+def _installed(installed: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if installed is None:
+        return []
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(installed["at"]))
+    return [("from", f"{installed['source']}, {at}"), ("sha256", installed["sha256"])]
 
 
 def _store(store: dict[str, Any]) -> str:

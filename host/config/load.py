@@ -68,6 +68,8 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says, as a document."""
     sections: Sections = Sections()
     """The app's own tables."""
+    installed: Path | None = None
+    """A folder of installed plugins, which is looked through after all that the configuration names."""
 
     def load(self, overrides: Overrides | None = None) -> Configuration:
         """Reads files, and so blocks. `overrides` stand in for what is in the file of overrides.

@@ -19,7 +19,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
 
     socket: str
     plugins: str
-    """Looked through by a daemon that is told of no other."""
+    """Those that are installed: looked through by every daemon, after the folders that it is told of."""
     data: str
     """Each plugin has a folder of its own in it."""
     state: str

@@ -12,6 +12,7 @@ import msgspec
 
 from host.control.arguments import typed_arguments
 from host.control.follow import Followers, Recent, Tell, tell_all
+from host.control.installs import Installs
 from host.control.kept import Kept
 from host.control.names import Name, method_names, parameter_names, plugin_names, point_names
 from host.control.tail import LogFile, Tail, tail
@@ -138,9 +139,12 @@ Row = tuple[type, Callable[[Any], Awaitable[Any]] | Telling | Streaming | Progre
 
 
 class Commands:
-    """The table of the control socket, for one host. `log`: whose file has what is older."""
+    """The table of the control socket, for one host. `log`: whose file has what is older. `installed`: the
+    folder of installed plugins."""
 
-    def __init__(self, host: Host, ring: Ring, log: LogFile | None = None) -> None:
+    def __init__(
+        self, host: Host, ring: Ring, log: LogFile | None = None, *, installed: str | None = None
+    ) -> None:
         self._host = host
         self._ring = ring
         self._log = log
@@ -173,6 +177,7 @@ class Commands:
             "config/schema": (Nothing, self.config_schema),
             "remove": (Remove, lambda params: host.remove(params.name, purge=params.purge)),
             **Kept(host).table,
+            **Installs(host, installed).table,
         }
 
     async def status(self, params: Maybe) -> Any:

@@ -13,6 +13,7 @@ import signal
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -130,6 +131,15 @@ def _layers(options: Options) -> Layers:
     )
 
 
+def _made(folder: str) -> Path | None:
+    """The folder of installed plugins; None if there is none and can be none."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError:
+        return Path(folder) if os.path.isdir(folder) else None
+    return Path(folder)
+
+
 def _port(told: HostTable) -> Port | None:
     """The port for monitoring, if one is configured. Raises DaemonRefused if it is taken."""
     if told.metrics_port is None:
@@ -162,8 +172,10 @@ class _Daemon:
         self._reload_asked = anyio.Event()
         self._changed = anyio.Event()
         whose = os.environ, os.getuid()
+        installed = _made(places(*whose).plugins)
+        self._installed = str(installed) if installed is not None else None
         self._host = Host(
-            config=layers,
+            config=msgspec.structs.replace(layers, installed=installed),
             plugins=options.plugins,
             data_dir=places(*whose).data,
             cache_dir=places(*whose).cache,
@@ -185,7 +197,9 @@ class _Daemon:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(reap_adopted, lambda: started)
                 tasks.start_soon(self._show_life)
-                await self._run_host(self._host, Commands(self._host, ring, self._log))
+                await self._run_host(
+                    self._host, Commands(self._host, ring, self._log, installed=self._installed)
+                )
                 tasks.cancel_scope.cancel()
         finally:
             if adopts_only_from_plugins():

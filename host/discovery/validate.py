@@ -20,6 +20,7 @@ from host.config.problems import FileProblem, by_line
 from host.config.read import Document, parse_toml, read_text
 from host.discovery.dependencies import requirement_fault
 from host.discovery.names import name_fault
+from host.discovery.origin import Origin, origin_of
 from host.discovery.python_versions import admits
 from protocol.manifest import Manifest, is_plugin_name
 from protocol.script import OUTBOARD, ScriptBlock, script_blocks
@@ -42,6 +43,8 @@ class Candidate(msgspec.Struct, frozen=True):
     """Absolute; its plugin.toml, or the one file it is."""
     manifest: Manifest
     single_file: bool
+    origin: Origin | None = None
+    """Where it came from, if it was installed."""
 
     @property
     def name(self) -> str:
@@ -100,7 +103,8 @@ def _load_script(path: Path) -> Candidate | list[FileProblem]:
 
 def _candidate(file: Path, manifest: Manifest, *, single_file: bool) -> Candidate:
     absolute = os.path.abspath(file)
-    return Candidate(os.path.dirname(absolute), absolute, manifest, single_file)
+    folder = os.path.dirname(absolute)
+    return Candidate(folder, absolute, manifest, single_file, origin_of(absolute if single_file else folder))
 
 
 def _block_problem(path: Path, count: int) -> FileProblem:

@@ -72,6 +72,16 @@ class EventsStatus(msgspec.Struct, frozen=True, kw_only=True):
     """That it was too slow for."""
 
 
+class InstalledStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an installed plugin came from."""
+
+    source: str
+    """The pack, the folder or the file that was installed."""
+    sha256: str
+    at: float
+    """Unix time."""
+
+
 class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One plugin: null is what cannot be known now."""
 
@@ -112,6 +122,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     methods: list[str]
     hooks: list[str]
     file: str
+    installed: InstalledStatus | None
+    """Null for one that is used where its author has it."""
     stdout_noise_bytes: int
     stderr_tail: list[str]
 

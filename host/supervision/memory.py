@@ -195,6 +195,21 @@ def first_life(policy: PluginPolicy, remembered: Remembered, *, now: float, unix
     return Life(since=now, is_wanted=policy.start_mode == "eager")
 
 
+def bring_back(file: Path, name: str) -> None:
+    """What was removed counts as not removed, for the next host that reads `file`; while none does.
+
+    Raises OSError. What cannot be read is that host's to complain of.
+    """
+    try:
+        kept = msgspec.json.decode(file.read_bytes(), type=_File)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    there = kept.plugins.get(name)
+    if there is not None and there.removed:
+        kept.plugins[name] = msgspec.structs.replace(there, removed=False)
+        write_whole(file, msgspec.json.format(msgspec.json.encode(kept), indent=2))
+
+
 def temporary_prefix(file: Path) -> str:
     return f".{file.name}."
 

@@ -85,6 +85,8 @@ def new_code(old: Here, new: Wanted) -> str:
         after.manifest.run,
     ):
         return "its manifest has changed"
+    if before.origin != after.origin:
+        return "another version of it is installed"
     return f"{old.changed_file} has changed" if old.changed_file is not None else ""
 
 

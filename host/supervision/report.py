@@ -6,11 +6,13 @@ import sys
 import time
 
 from host.contracts.document import PluginContract, of_plugin
+from host.discovery.origin import Origin
 from host.observability.causes import Cause
 from host.observability.snapshot import (
     Calls,
     Changed,
     EventsStatus,
+    InstalledStatus,
     LastExit,
     LatencyMs,
     PluginStatus,
@@ -82,6 +84,7 @@ def report(supervisor: Supervisor, *, now: float, store: StoreStatus) -> PluginS
         methods=[one_line(method.name)[:MAX_NAME] for method in provides.methods[:MAX_NAMES]],
         hooks=[one_line(hook.point)[:MAX_NAME] for hook in provides.hooks[:MAX_NAMES]],
         file=supervisor.candidate.file,
+        installed=_installed(supervisor.candidate.origin),
         stdout_noise_bytes=generation.voice.noise_bytes if generation is not None else 0,
         stderr_tail=_stderr(supervisor),
     )
@@ -139,6 +142,12 @@ def _next(supervisor: Supervisor, newest: Cause | None) -> list[str]:
         case State.STOPPED:
             return [f"outboard start {name}", log] if newest is not None else [f"outboard start {name}"]
     return ["outboard status --watch"]
+
+
+def _installed(origin: Origin | None) -> InstalledStatus | None:
+    if origin is None:
+        return None
+    return InstalledStatus(source=origin.source, sha256=origin.sha256, at=origin.installed_at)
 
 
 def _is_expected(supervisor: Supervisor) -> bool:

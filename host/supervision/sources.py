@@ -44,11 +44,12 @@ class Sources:
     def __init__(self, layers: Layers, folders: Sequence[Path], memory: Memory) -> None:
         self.overrides = OverridesFile(layers)
         self._folders = list(folders)
+        self._installed = [layers.installed] if layers.installed is not None else []
         self._memory = memory
 
     def folders(self, config: HostConfig) -> list[Path]:
         """Where plugins are looked for, in order."""
-        return self._folders + [Path(folder) for folder in config.host.plugins]
+        return [*self._folders, *(Path(folder) for folder in config.host.plugins), *self._installed]
 
     def added(self) -> list[Path]:
         """The files of plugins that were added by hand."""

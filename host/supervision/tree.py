@@ -19,7 +19,7 @@ from host import errors
 from host.config.effective import effective
 from host.config.load import Configuration, Layers
 from host.config.problems import FileProblem
-from host.discovery.validate import load_manifest
+from host.discovery.validate import Candidate, load_manifest
 from host.observability.bus import Bus
 from host.observability.events import HostEvent, StateChanged
 from host.supervision.app_settings import AppSettings
@@ -30,7 +30,7 @@ from host.supervision.reloading import Reloading
 from host.supervision.remains import Remains
 from host.supervision.requirements import stop_plan
 from host.supervision.roster import Roster
-from host.supervision.sources import Sources
+from host.supervision.sources import Sources, Wanted
 from host.supervision.supervisor import Supervisor
 from host.supervision.surroundings import Surroundings
 from host.supervision.watching import Watching
@@ -172,25 +172,59 @@ class SupervisorTree:
         if isinstance(loaded, list):
             raise errors.ManifestError(loaded)
         name = loaded.name
-        provided = self.roster.what_is_known([loaded])
         if name in self.plugins:
-            raise errors.PluginExists(
-                f"there is a plugin `{name}` already, from {self.plugins[name].candidate.file}",
-                hint=f"outboard remove {name}, or give one of them another name",
-                plugin=name,
-            )
+            raise self._taken(name)
+        await self._admit(self._judged(loaded), added=loaded.file)
+        return name
+
+    async def take_installed(self, path: Path) -> str:
+        """As `add`, of a plugin that lies in a folder which is looked through anyway. One that is here
+        already, in an earlier version, gets a new process if it is to run, and a clean record.
+
+        Raises:
+            ManifestError: with every problem. PluginExists: the name is that of a plugin from elsewhere.
+        """
+        loaded = load_manifest(path)
+        if isinstance(loaded, list):
+            raise errors.ManifestError(loaded)
+        wanted = self._judged(loaded)
+        async with self.reloading.turn:
+            supervisor = self.plugins.get(loaded.name)
+            if supervisor is None:
+                await self._admit(wanted, added=None)
+            elif supervisor.candidate.origin is None:
+                raise self._taken(loaded.name)
+            elif supervisor.candidate != loaded:
+                supervisor.reconfigure(loaded, wanted.policy)
+                if supervisor.life.is_wanted:
+                    await supervisor.restart("another version of it is installed")
+        return loaded.name
+
+    def _taken(self, name: str) -> errors.PluginExists:
+        return errors.PluginExists(
+            f"there is a plugin `{name}` already, from {self.plugins[name].candidate.file}",
+            hint=f"outboard remove {name}, or give one of them another name",
+            plugin=name,
+        )
+
+    def _judged(self, loaded: Candidate) -> Wanted:
         judged = self._sources.judge(loaded, self.reloading.told.config)
         if isinstance(judged, list):
             raise errors.ManifestError(judged)
-        self.memory.note(name, added=loaded.file, removed=False)
-        supervisor = self.roster.admit(judged, provided)
+        return judged
+
+    async def _admit(self, wanted: Wanted, *, added: str | None) -> None:
+        """`added`: the file that is remembered for the next host, if that would not find it otherwise."""
+        candidate = wanted.candidate
+        provided = self.roster.what_is_known([candidate])
+        self.memory.note(candidate.name, added=added, removed=False)
+        supervisor = self.roster.admit(wanted, provided)
         self.requirements.refresh()
         if supervisor.starts_by_itself:
             await supervisor.start("added")
         elif supervisor.is_to_be_introduced:
             await self.roster.introduce(supervisor)
         await self.memory.saved()
-        return name
 
     async def remove(self, name: str) -> None:
         """Stops a plugin and forgets it, until it is added again. Raises PluginNotFound."""

@@ -70,6 +70,7 @@ function stop() {
 }
 
 function check(params, { properties, required }) {
+  if (params === null || typeof params !== "object") throw new Failure(-32602, "params must be an object");
   const problems = required.filter((key) => !(key in params)).map((key) => [key, "required, and missing"]);
   for (const [key, value] of Object.entries(params)) {
     const wanted = properties[key]?.type;
@@ -102,9 +103,10 @@ function receive(text) {
   } catch (error) {
     return send({ id: null, error: { code: -32700, message: error.message } });
   }
-  const { id, method, params = {} } = message ?? {};
-  if (typeof method !== "string") {
-    return send({ id: null, error: { code: -32600, message: "a message needs a method" } });
+  const { id, method, params = {}, result, error } = message ?? {};
+  if (result !== undefined || error !== undefined) return; // a reply, and we never asked
+  if (typeof method !== "string" || !["undefined", "number", "string"].includes(typeof id)) {
+    return send({ id: null, error: { code: -32600, message: "a message needs a method, and a proper id" } });
   }
   if (id === undefined) {
     // A notification. `$/cancelRequest` comes too late here, as every call is answered at once.

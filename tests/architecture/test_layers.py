@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = [
-    *("__init__", "__main__", "cli", "authoring", "control", "blocking", "doorbell", "lent"),
+    *("__init__", "__main__", "cli", "conformance", "authoring", "control", "blocking", "doorbell", "lent"),
     *("host", "engine", "proxy"),
-    *("routing", "supervision", "environments", "store", "process", "discovery", "config"),
+    *("routing", "supervision", "environments", "store", "process", "packing", "discovery", "config"),
     *("contracts", "observability", "errors"),
 ]
 """Of the package `host`, from top to bottom."""

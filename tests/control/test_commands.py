@@ -52,6 +52,7 @@ async def test_every_command_of_the_table_takes_the_params_that_the_command_line
         *("release", "enable", "disable", "add", "remove", "reload"),
         *("hook", "hooks", "hooks/explain", "metrics", "config/set", "config/show", "config/schema"),
         *("contract", "store/list", "store/get", "store/set", "store/delete"),
+        *("install/place", "install/take"),
     }
     assert len((await ask(commands, "status", name=None)).plugins) == 1
     assert (await ask(commands, "contract", name="echo")).methods[0].name == "echo"

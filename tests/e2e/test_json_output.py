@@ -21,7 +21,17 @@ PLUGIN = {
 }
 PLUGIN_OURS = {
     *("description", "start_mode", "expected", "critical", "methods", "hooks", "file"),
-    *("stdout_noise_bytes", "stderr_tail", "substate", "stuck", "limits", "store", "events", "start"),
+    *(
+        "stdout_noise_bytes",
+        "stderr_tail",
+        "substate",
+        "stuck",
+        "limits",
+        "store",
+        "events",
+        "start",
+        "installed",
+    ),
 }
 ERROR = {"code", "name", "message", "hint", "plugin", "method", "call_id", "data"}
 
