@@ -20,7 +20,9 @@ import select
 import site
 import socket
 import sys
+import threading
 import time
+from typing import Annotated
 
 import msgspec
 
@@ -50,7 +52,7 @@ class Forked(msgspec.Struct, frozen=True):
 
     number: int
     pid: int
-    errno: int = 0
+    errno: Annotated[int, msgspec.Meta(ge=0, le=4095)] = 0  # those that a kernel has
 
 
 def serve(control_fd: int = 0) -> list[str]:
@@ -138,6 +140,7 @@ def _become(order: Order, fds: list[int], title: Title) -> None:
     boot.tie_to_host(order.environment["OUTBOARD_HOST_PID"])
     select.select([0], [], [])  # the host's first word, or that it has let go
     os.setsid()
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # else the zygote's
     os.environ.update(order.environment)
     what = " ".join(order.argv[order.argv.index("plugin_sdk") :])
     title.show(order.name, f"outboard plugin {order.name}: {what}", order.environment)

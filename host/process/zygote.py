@@ -165,7 +165,10 @@ class Zygote:
         self._last += 1
         number = self._last
         order = Order(number, spec.fork_as or "", spec.argv, spec.folder, spec.environment)
-        data = msgspec.json.encode(order)
+        try:
+            data = msgspec.json.encode(order)
+        except UnicodeEncodeError:  # a name or a value that is not UTF-8, which an executed plugin may have
+            raise Unusable("takes no order with bytes that are no text") from None
         if len(data) > MAX_ORDER:
             raise Unusable(f"takes no order of {len(data)} bytes")
         waiter = self._pending[number] = self._driver.waiter()

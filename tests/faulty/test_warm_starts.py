@@ -47,7 +47,7 @@ def look() -> dict:
         "blocked": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
         "handlers": [str(signal.getsignal(number)).split(" at ")[0] for number in signal.valid_signals()],
         "gc": gc.isenabled(), "threads": sorted(each.name for each in threading.enumerate()),
-        "thread": threading.get_native_id() == os.getpid(), "stdin": os.fstat(0).st_rdev,
+        "thread": threading.main_thread().native_id == os.getpid(), "stdin": os.fstat(0).st_rdev,
         "handles": len(os.listdir("/proc/self/fd")), "zone": list(time.tzname),
         "encodings": [sys.stdin.encoding, sys.stdout.encoding, sys.getfilesystemencoding()],
         "buffered": [sys.stdout.line_buffering, sys.stderr.line_buffering],

@@ -175,12 +175,14 @@ async def test_one_that_no_zygote_can_become_is_executed(tmp_path: Path) -> None
         assert child.how == "cold"
         assert there.status().state == "idle"
         await ended(child)
-        huge = LaunchSpec(
-            spec.argv, spec.folder, spec.environment | {"A": "x" * 70_000, "B": "x" * 70_000}, fork_as="echo"
-        )
-        child = await there.start(huge)
-        assert child.how == "cold"
-        await ended(child)
+        huge = {"A": "x" * 70_000, "B": "x" * 70_000}
+        no_text = {"LC_MESSAGES": os.fsdecode(b"de\xe4")}
+        for more in (huge, no_text):
+            child = await there.start(
+                LaunchSpec(spec.argv, spec.folder, spec.environment | more, fork_as="echo")
+            )
+            assert child.how == "cold"
+            await ended(child)
         assert there.status().state == "ready"
 
 
