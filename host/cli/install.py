@@ -21,6 +21,8 @@ from host.errors import DaemonError, DaemonRefused, OutboardError, PluginExists,
 if TYPE_CHECKING:
     from host.packing.installed import Placed
 
+PLACE_S = 5.0
+"""A daemon that is well says at once where things go."""
 SERVING = ("running", "degraded")
 
 
@@ -55,13 +57,13 @@ def install(source: str, sha256: str | None, as_json: bool, socket: str) -> None
             if daemon is None:
                 bring_back(Path(state_file(os.environ, os.getuid(), socket)), placed.name)
         except BaseException:
-            plugins.clean()
+            plugins.discard(staged)
             raise
-    try:
-        became = _ask(socket, "install/take", {"path": placed.path}) if daemon is not None else None
-    finally:
+    became = None
+    if daemon is not None:
+        became = _ask(socket, "install/take", {"path": placed.path})
         with _disk(folder), plugins.turn():
-            plugins.clean()  # after a process of the version before has ended
+            plugins.clean()  # only now is it sure that no process of the version before uses its files
     if as_json:
         told = msgspec.structs.asdict(placed) | {"sha256": digest, "state": became and became["state"]}
         print_json({"ok": True, **told})
@@ -94,7 +96,7 @@ def uninstall(name: str, purge: bool, as_json: bool, socket: str) -> None:
         )
     folder = daemon or places(os.environ, os.getuid()).plugins
     plugins = InstalledPlugins(folder)
-    there = _ask(socket, "install/place", {"name": name}) if daemon is not None else {"file": None}
+    there = _place(socket, name) if daemon is not None else {"file": None}
     if there["file"] is not None and not there["installed"]:
         raise DaemonRefused(
             f"it is not installed: it is used where it is, in {there['file']}",
@@ -115,11 +117,17 @@ def uninstall(name: str, purge: bool, as_json: bool, socket: str) -> None:
 
 
 def _folder_of_daemon(socket: str) -> str | None:
-    """Where the daemon has its installed plugins; None if no daemon answers. Raises DaemonRefused."""
+    """Where the daemon has its installed plugins; None if there is no daemon.
+
+    Raises:
+        DaemonRefused. DaemonError: there is one, and it does not answer.
+    """
     try:
-        told = _ask(socket, "install/place", {"name": ""})
-    except DaemonError:
-        return None
+        told = _place(socket, "")
+    except DaemonError as error:
+        if isinstance(error.__context__, FileNotFoundError | ConnectionRefusedError):
+            return None  # nobody listens there; anything else may be a daemon with the plugin's process
+        raise
     if told["folder"] is None:
         raise DaemonRefused(
             "this daemon has no folder for installed plugins, and cannot make one",
@@ -130,13 +138,18 @@ def _folder_of_daemon(socket: str) -> str | None:
 
 
 def _check_name(socket: str, name: str) -> None:
-    there = _ask(socket, "install/place", {"name": name})
+    there = _place(socket, name)
     if there["file"] is not None and not there["installed"]:
         raise PluginExists(
             f"there is a plugin `{name}` already, from {there['file']}",
             hint=f"outboard remove {name}, or give one of them another name",
             plugin=name,
         )
+
+
+def _place(socket: str, name: str) -> Any:
+    with Client(socket, slack_s=PLACE_S) as daemon:
+        return msgspec.json.decode(daemon.ask("install/place", {"name": name}))
 
 
 def _ask(socket: str, method: str, params: dict[str, Any]) -> Any:

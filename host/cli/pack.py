@@ -34,7 +34,7 @@ def pack(path: str, output: str | None, as_json: bool) -> None:
 
     candidate, contents = what_to_pack(Path(path))
     version = candidate.manifest.plugin.version
-    file = output or f"{candidate.name}-{version}.zip"
+    file = output or f"{candidate.name}-{version}.zip".replace("/", "_")  # a version may have any letter
     if any(os.path.realpath(file) == entry.source for entry in contents.entries):
         raise click.UsageError(f"{file} is one of the files that are to be packed.")
     try:

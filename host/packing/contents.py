@@ -69,8 +69,14 @@ def _rules(candidate: Candidate, found: Contents) -> GitIgnoreSpec | None:
     lines = [*NEVER, f"/{candidate.name}-*.zip"]  # its own packs, or each would hold those before it
     file = os.path.join(candidate.folder, IGNORE_FILE)
     try:
-        with open(file, "rb") as opened:
-            lines += opened.read(MOST_RULES).decode().splitlines()
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+        with open(fd, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError("it is no regular file")
+            text = opened.read(MOST_RULES + 1)
+        if len(text) > MOST_RULES:
+            raise ValueError(f"it has more than {MOST_RULES} bytes")
+        lines += text.decode().splitlines()
         return GitIgnoreSpec.from_lines(lines)
     except FileNotFoundError:
         return GitIgnoreSpec.from_lines(lines)

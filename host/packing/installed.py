@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
@@ -83,7 +83,7 @@ class InstalledPlugins:
         both = (os.path.join(self._folder, name), os.path.join(self._folder, f"{name}.py"))
         return [path for path in both if os.path.islink(path) and origin_of(path) is not None]
 
-    def stage(self, pack: str, *, source: str, sha256: str) -> Staged:
+    def stage(self, pack: BinaryIO, *, source: str, sha256: str) -> Staged:
         """Unpacks beside what is there. In `turn`.
 
         Raises:
@@ -99,6 +99,7 @@ class InstalledPlugins:
             _write(f"{version}.json", msgspec.json.format(msgspec.json.encode(origin), indent=2))
             _sync_folders(fresh)
             os.rename(fresh, version)
+            _sync(self._versions)  # before a link says that it is there
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
@@ -115,7 +116,7 @@ class InstalledPlugins:
         """
         name, version = staged.candidate.name, staged.candidate.manifest.plugin.version
         path = os.path.join(self._folder, f"{name}.py" if staged.candidate.single_file else name)
-        if os.path.lexists(path) and not os.path.islink(path):
+        if os.path.lexists(path) and origin_of(path) is None:  # a link of somebody's own, too
             raise PluginExists(
                 f"{path} is there, and was not installed", hint="move it away, or give one another name"
             )
@@ -130,7 +131,16 @@ class InstalledPlugins:
                 if other != path:  # it was one file and is a folder now, or the other way round
                     os.unlink(other)
             _sync(self._folder)
+        self.discard(staged)
         return Placed(name=name, version=version, path=path, change=change, before=before)
+
+    def discard(self, staged: Staged) -> None:
+        """Removes the files of what has not become a plugin, and nothing else. In `turn`."""
+        if any(os.readlink(path) == staged.target for path in self.paths_of(staged.candidate.name)):
+            return
+        version = os.path.join(self._versions, staged.target.split("/")[1])
+        shutil.rmtree(version, ignore_errors=True)
+        Path(f"{version}.json").unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         """In `turn`. Raises OSError."""

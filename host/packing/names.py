@@ -9,6 +9,8 @@ __all__ = ["clashes", "path_fault"]
 
 MOST_BYTES = 255
 """Of one part of a path, which is what most file systems take."""
+MOST_OF_ALL = 1024
+"""Bytes of a whole path: there has to be room for the folder that it comes to."""
 DEEPEST = 32
 _ELSEWHERE = '\\:*?"<>|'
 
@@ -23,6 +25,8 @@ def path_fault(path: str) -> str | None:
         return "it has no name"
     if path.startswith("/"):
         return "its name is absolute"
+    if len(path.encode()) > MOST_OF_ALL:
+        return f"its path has more than {MOST_OF_ALL} bytes"
     parts = path.split("/")
     if len(parts) > DEEPEST:
         return f"it is more than {DEEPEST} folders deep"

@@ -11,6 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from host.discovery.validate import MANIFEST
@@ -30,33 +31,33 @@ MOST_TOLD = 20
 CHUNK = 1024 * 1024
 _ENCRYPTED = 0x1
 _END = struct.Struct("<4s4H2LH")
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(ValueError, RuntimeError, IndexError, OverflowError),
+)
+"""What zipfile raises for bytes that are no zip: wherever these send it, it goes."""
 _FILE_MAGIC, _END_MAGIC, _LOCATOR_MAGIC, _LOCATOR_BYTES = b"PK\3\4", b"PK\5\6", b"PK\6\7", 20
 
 
-def unpack(file: str, folder: str) -> None:
-    """Puts everything in the pack `file` into `folder`, which is empty, and onto the disk.
+def unpack(opened: BinaryIO, folder: str) -> None:
+    """Puts everything in a pack into `folder`, which is empty, and onto the disk.
 
     Raises:
         PackError: with every problem. OSError: of `folder`.
     """
-    name = os.path.basename(file)
+    name = os.path.basename(opened.name)
+    _check_end(opened, name)
     try:
-        opened = open(file, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise PackError([f"{name}: cannot be read: {error.strerror}"]) from None
-    with opened:
-        _check_end(opened, name)
-        try:
-            pack = zipfile.ZipFile(opened)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-            raise PackError([f"{name}: it is damaged: {error}"]) from None
-        with pack:
-            if problems := _problems(pack):
-                more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
-                raise PackError([f"{name}: {text}" for text in problems[:MOST_TOLD] + more])
-            for about in pack.infolist():
-                if not about.is_dir():
-                    _put(pack, about, folder, name)
+        pack = zipfile.ZipFile(opened)
+    except _DAMAGE as error:
+        raise PackError([f"{name}: it is damaged: {error}"]) from None
+    with pack:
+        if problems := _problems(pack):
+            more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
+            raise PackError([f"{name}: {text}" for text in problems[:MOST_TOLD] + more])
+        for about in pack.infolist():
+            if not about.is_dir():
+                _put(pack, about, folder, name)
 
 
 def _check_end(opened: BinaryIO, name: str) -> None:
@@ -85,14 +86,16 @@ def _problems(pack: zipfile.ZipFile) -> list[str]:
     for about in members:
         if fault := _fault(about):
             problems.append(f"{about.orig_filename[:200]!r}: {fault}")
+    total = sum(about.file_size for about in members)
+    if total > MAX_TOTAL:
+        problems.append(f"{total} bytes unpacked, and a pack holds {MAX_TOTAL}")
+    if problems:
+        return problems  # what follows is for names that are names
     files = [about.filename for about in members if not about.is_dir()]
     problems += [
         f"{two!r}: it is there twice" if one == two else f"{two!r}: for some systems it is {one!r} too"
         for one, two in clashes(files)
     ]
-    total = sum(about.file_size for about in members)
-    if total > MAX_TOTAL:
-        problems.append(f"{total} bytes unpacked, and a pack holds {MAX_TOTAL}")
     if not problems and not _is_plugin(files):
         problems.append(_no_plugin(files))
     return problems
@@ -134,18 +137,24 @@ def _put(pack: zipfile.ZipFile, about: zipfile.ZipInfo, folder: str, name: str) 
     os.makedirs(os.path.dirname(target), exist_ok=True)
     mode = 0o755 if (about.external_attr >> 16) & stat.S_IXUSR else 0o644
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    left = about.file_size
     with os.fdopen(fd, "wb") as written:
-        try:
-            with pack.open(about) as source:
-                while chunk := source.read(min(CHUNK, left + 1)):
-                    left -= len(chunk)
-                    if left < 0:
-                        break
-                    written.write(chunk)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
-            raise PackError([f"{name}: {about.filename!r}: it is damaged: {error or 'cut off'}"]) from None
-        if left != 0:
-            raise PackError([f"{name}: {about.filename!r}: it has another size than it says"])
+        for chunk in _chunks(pack, about, name):
+            written.write(chunk)
         written.flush()
         os.fsync(fd)
+
+
+def _chunks(pack: zipfile.ZipFile, about: zipfile.ZipInfo, name: str) -> Iterator[bytes]:
+    """Apart from the writing, so that no fault of the disk is taken for one of the pack. Raises PackError."""
+    left = about.file_size
+    try:
+        with pack.open(about) as source:
+            while chunk := source.read(min(CHUNK, left + 1)):
+                left -= len(chunk)
+                if left < 0:
+                    break
+                yield chunk
+    except _DAMAGE as error:
+        raise PackError([f"{name}: {about.filename!r}: it is damaged: {error or 'cut off'}"]) from None
+    if left != 0:
+        raise PackError([f"{name}: {about.filename!r}: it has another size than it says"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from host.discovery.validate import Candidate, load_manifest
 from host.errors import ChecksumMismatch, ManifestError, PackError
 from host.packing.contents import Contents, contents_of
-from host.packing.write import digest_of, write_pack
+from host.packing.read import MAX_PACK
+from host.packing.write import write_pack
 
 __all__ = ["as_pack", "check_digest", "what_to_pack"]
 
@@ -27,14 +30,19 @@ def what_to_pack(path: Path) -> tuple[Candidate, Contents]:
 
 
 @contextmanager
-def as_pack(source: Path, folder: str) -> Iterator[str]:
-    """The file of a pack. One that has to be made is in `folder` meanwhile.
+def as_pack(source: Path, folder: str) -> Iterator[BufferedReader]:
+    """A pack, opened once: what is looked at is what is unpacked. One that is made is in `folder` meanwhile.
 
     Raises:
         ManifestError, PackError, OSError.
     """
     if source.is_file() and source.suffix != ".py" and source.name != "plugin.toml":
-        yield str(source)
+        try:
+            opened = open(source, "rb")  # noqa: SIM115
+        except OSError as error:
+            raise PackError([f"{source.name}: cannot be read: {error.strerror}"]) from None
+        with opened:
+            yield opened
         return
     if not source.exists():
         raise PackError([f"{source}: there is no such file or folder"])
@@ -42,7 +50,8 @@ def as_pack(source: Path, folder: str) -> Iterator[str]:
     made = os.path.join(folder, f".pack-{os.urandom(6).hex()}")
     try:
         write_pack(contents.entries, made)
-        yield made
+        with open(made, "rb") as opened:
+            yield opened
     finally:
         try:
             os.unlink(made)
@@ -50,12 +59,16 @@ def as_pack(source: Path, folder: str) -> Iterator[str]:
             pass
 
 
-def check_digest(pack: str, wanted: str | None) -> str:
+def check_digest(pack: BufferedReader, wanted: str | None) -> str:
     """The digest of a pack. Raises ChecksumMismatch, and PackError for what cannot be read."""
+    name = os.path.basename(pack.name)
+    if (size := os.fstat(pack.fileno()).st_size) > MAX_PACK:
+        raise PackError([f"{name}: {size} bytes, and a pack has {MAX_PACK} at most"])
     try:
-        digest = digest_of(pack)
+        pack.seek(0)
+        digest = hashlib.file_digest(pack, "sha256").hexdigest()
     except OSError as error:
-        raise PackError([f"{os.path.basename(pack)}: cannot be read: {error.strerror}"]) from None
+        raise PackError([f"{name}: cannot be read: {error.strerror}"]) from None
     if wanted is not None and wanted.lower().removeprefix("sha256:") != digest:
         raise ChecksumMismatch(
             f"its sha256 is {digest}, and {wanted} was wanted",

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from host.errors import PackError
 from host.packing.contents import Entry
 
 __all__ = ["digest_of", "write_pack"]
@@ -24,8 +25,15 @@ CHUNK = 1024 * 1024
 
 
 def write_pack(entries: Iterable[Entry], file: str) -> None:
-    """Replaces `file` as a whole. Raises OSError, and then whatever was there is there still."""
-    folder = os.path.dirname(os.path.abspath(file))
+    """Replaces `file` as a whole, or what it is a link to.
+
+    Raises:
+        PackError: it is no regular file, such as /dev/stdout. OSError. What was there is there still.
+    """
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise PackError([f"{file}: it is there and no regular file, so it is not replaced"])
+    file = os.path.realpath(file)
+    folder = os.path.dirname(file)
     fd, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(file)[:64]}.")
     try:
         with os.fdopen(fd, "wb") as opened:

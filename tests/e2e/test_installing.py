@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, outboard
+from host.errors import DaemonError
+from tests.support.daemon import Daemon, environment, outboard
 from tests.support.plugins import write_plugin
 
 
@@ -83,3 +86,37 @@ def test_without_a_daemon_the_next_one_starts_it_also_one_that_was_removed(tmp_p
         assert (done.code, done.json["state"]) == (0, None)
         daemon.start()
         assert daemon.plugin("dot")["state"] == "running"
+
+
+def test_a_daemon_that_is_there_and_cannot_be_asked_stops_an_install_before_anything_changes(
+    tmp_path: Path,
+) -> None:
+    plugin = write_plugin(tmp_path, "eve")
+    env = environment(tmp_path / "home")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        asked = threading.Thread(target=lambda: listening.accept()[0].close(), daemon=True)
+        asked.start()
+        done = outboard("install", plugin, "--socket", tmp_path / "s", "--json", env=env)
+        asked.join(5)
+    assert done.error["code"] == DaemonError.code
+    assert not list(tmp_path.glob("home/**/eve"))
+
+
+def test_a_version_with_a_slash_makes_a_pack_beside_the_others(tmp_path: Path) -> None:
+    plugin = version(write_plugin(tmp_path, "fay"), "1/2")
+    done = outboard("pack", plugin, "--json", env=environment(tmp_path), cwd=tmp_path)
+    assert done.json["file"] == "fay-1_2.zip"
+
+
+def test_files_of_a_version_stay_until_a_daemon_has_taken_another(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, "gus")
+    with Daemon(tmp_path) as daemon:
+        assert daemon.cli("install", version(plugin, "1")).code == 0
+        daemon.stop()
+        assert outboard("install", version(plugin, "2"), env=daemon.env).code == 0
+        assert len(list(tmp_path.rglob(".versions/gus-*.json"))) == 2
+        daemon.start()
+        assert daemon.cli("install", version(plugin, "3")).code == 0
+        assert len(list(tmp_path.rglob(".versions/gus-*.json"))) == 1

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from host.discovery.validate import load_manifest
-from host.errors import ManifestError, PackError
+from host.errors import ChecksumMismatch, ManifestError, PackError, PluginExists
+from host.packing import installed as installing
 from host.packing.installed import InstalledPlugins
 from host.packing.names import clashes, path_fault
-from host.packing.read import unpack
+from host.packing.read import unpack as unpack_opened
 from host.packing.source import as_pack, check_digest, what_to_pack
 from host.packing.versions import is_older
 from host.packing.write import digest_of, write_pack
@@ -26,6 +27,11 @@ def pack(folder: Path, file: Path) -> str:
     _, contents = what_to_pack(folder)
     write_pack(contents.entries, str(file))
     return digest_of(str(file))
+
+
+def unpack(file: str, folder: str) -> None:
+    with open(file, "rb") as opened:
+        unpack_opened(opened, folder)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -123,6 +129,7 @@ def link(name: str, kind: int = 0o120777) -> zipfile.ZipInfo:
         (("main.py", b"twice"), "there twice"),
         (("main.py/x", b""), "for some systems"),
         (("x" * 300, b""), "255 bytes"),
+        (("/".join(["x" * 200] * 6), b""), "1024 bytes"),
     ],
 )
 def test_a_hostile_name_is_refused_and_nothing_is_written(
@@ -235,3 +242,77 @@ def _end_at(moment: int) -> None:
                 os._exit(9)
 
     sys.addaudithook(hook)
+
+
+def test_a_pack_that_is_exchanged_after_it_was_looked_at_is_not_what_is_installed(tmp_path: Path) -> None:
+    good, bad = (write_plugin(tmp_path / name, "ada") for name in ("good", "bad"))
+    (bad / "evil.py").write_text("")
+    digest = pack(good, tmp_path / "it.zip")
+    pack(bad, tmp_path / "bad.zip")
+    plugins = InstalledPlugins(str(tmp_path / "plugins"))
+    with plugins.turn(), as_pack(tmp_path / "it.zip", "") as opened:
+        check_digest(opened, digest)
+        os.replace(tmp_path / "bad.zip", tmp_path / "it.zip")
+        plugins.place(plugins.stage(opened, source="it.zip", sha256=digest))
+    assert not (tmp_path / "plugins/ada/evil.py").exists()
+    with as_pack(tmp_path / "it.zip", "") as opened, pytest.raises(ChecksumMismatch):
+        check_digest(opened, digest)
+
+
+def test_a_link_of_somebodys_own_is_not_replaced(tmp_path: Path) -> None:
+    source = write_plugin(tmp_path / "src", "ada")
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/ada").symlink_to(source)
+    with pytest.raises(PluginExists):
+        installed(tmp_path / "plugins", source)
+    assert (tmp_path / "plugins/ada").resolve() == source.resolve()
+
+
+def test_a_version_is_on_the_disk_by_name_before_a_link_leads_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_plugin(tmp_path, "ada")
+    plugins, synced = InstalledPlugins(str(tmp_path / "plugins")), []
+    monkeypatch.setattr(installing, "_sync", synced.append)
+    with plugins.turn(), as_pack(source, str(tmp_path)) as opened:
+        staged = plugins.stage(opened, source="", sha256="")
+        assert synced[-1] == str(tmp_path / "plugins/.versions")
+        plugins.discard(staged)
+    assert os.listdir(tmp_path / "plugins/.versions") == [".lock"]
+
+
+def test_a_pack_replaces_what_a_link_leads_to_and_nothing_but_a_file(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, "ada")
+    (tmp_path / "real.zip").write_text("")
+    (tmp_path / "link.zip").symlink_to("real.zip")
+    pack(plugin, tmp_path / "link.zip")
+    assert (tmp_path / "link.zip").is_symlink()
+    assert zipfile.is_zipfile(tmp_path / "real.zip")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PackError, match="no regular file"):
+        write_pack([], str(tmp_path / "pipe"))
+
+
+def test_rules_that_are_too_long_or_no_file_are_refused(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, "ada")
+    rules = plugin / ".outboardignore"
+    rules.write_text("# x\n" * 20_000)
+    with pytest.raises(PackError, match="more than 65536 bytes"):
+        what_to_pack(plugin)
+    rules.unlink()
+    os.mkfifo(rules)
+    with pytest.raises(PackError, match="no regular file"):
+        what_to_pack(plugin)
+
+
+def test_whatever_byte_of_a_pack_is_another_it_is_told_so_or_does_no_harm(tmp_path: Path) -> None:
+    whole = archive(tmp_path / "a.zip", *GOOD).read_bytes()
+    refused = 0
+    for at in range(len(whole)):
+        (tmp_path / "b.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        (tmp_path / f"in{at}").mkdir()
+        try:
+            unpack(str(tmp_path / "b.zip"), str(tmp_path / f"in{at}"))
+        except PackError:
+            refused += 1
+    assert refused > len(whole) // 2
