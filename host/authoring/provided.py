@@ -76,10 +76,15 @@ def _at(place: Place, severity: Severity, key: str, message: str) -> Finding:
 def _of_settings(candidate: Candidate, document: Document, schema: Any) -> Iterator[Finding]:
     """Keys of the manifest that the plugin's own settings do not have: nothing would ever read them."""
     given = candidate.manifest.settings
+    # A plugin may say anything here: what is no struct's schema has nothing to hold the settings against.
     if not isinstance(schema, dict):
         return
-    named = schema.get("$defs", {}).get(str(schema.get("$ref", "")).removeprefix("#/$defs/"), schema)
-    known = named.get("properties", {})
+    named = schema
+    if isinstance(defined := schema.get("$defs"), dict):
+        named = defined.get(str(schema.get("$ref", "")).removeprefix("#/$defs/"), schema)
+    known = named.get("properties", {}) if isinstance(named, dict) else None
+    if not isinstance(known, dict):
+        return
     for key in given.keys() - known.keys() if not named.get("additionalProperties") else ():
         close = nearest(key, known)
         hint = f"did you mean `{close}`?" if close else f"it has: {', '.join(known) or 'none'}"

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -29,6 +30,14 @@ _NO_WORDS = re.compile(r"[\^~\s]*|at .*|Node\.js v.*")
 """Lines of a traceback that say nothing to a person."""
 EXIT_S = 1.0
 """How long the exit code of a plugin is waited for that has closed its output."""
+
+MAX_RECEIVED = 64 * 1024 * 1024
+"""Bytes of a plugin's whole life, to stdout as to stderr. Whoever writes more floods, and is ended."""
+MAX_KEPT = 10_000
+"""Messages that nobody has taken yet: small ones take many times their bytes."""
+MAX_NOISE = 64 * 1024
+LOOK_S = 0.1
+"""How often the size of its stderr is looked at while nothing else happens."""
 
 
 class Gone(Exception):
@@ -58,6 +67,10 @@ class Peer:
         self._next_id = 0
         self.is_shut_down = False
         self._is_over = ""
+        self._is_closed = False
+        """Its stdin."""
+        self._received = 0
+        self._has_flooded = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self.process = subprocess.Popen(
             spec.argv,
@@ -77,8 +90,9 @@ class Peer:
     # -- saying ------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Bytes as they are. They leave while something is waited for."""
-        self._unsent += data
+        """Bytes as they are. They leave while something is waited for. None do after `close_stdin`."""
+        if not self._is_closed:
+            self._unsent += data
 
     def send(self, message: Any) -> None:
         self.write(framed(message))
@@ -105,6 +119,7 @@ class Peer:
 
     def close_stdin(self) -> None:
         self.flush()
+        self._is_closed = True
         assert self.process.stdin is not None
         self.process.stdin.close()
 
@@ -149,9 +164,11 @@ class Peer:
             pass
 
     def exit_code(self) -> int | None:
-        """Waits for its end; None if it goes on. Negative for a signal."""
+        """Waits for its end; None if it goes on. Negative for a signal. Raises Gone if it has flooded."""
         ends_at = time.monotonic() + self.timeout_s
         self.listen(self.timeout_s)
+        if self._has_flooded:  # its end is none of its own
+            raise Gone(self._is_over)
         try:
             return self.process.wait(max(0.1, ends_at - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -189,7 +206,7 @@ class Peer:
         if left <= 0:
             raise Late
         writing = [self._to] if self._unsent else []
-        readable, writable, _ = select.select([self._from], writing, [], left)
+        readable, writable, _ = select.select([self._from], writing, [], min(left, LOOK_S))
         if writable:
             try:
                 del self._unsent[: os.write(self._to, self._unsent[:65536])]
@@ -200,16 +217,33 @@ class Peer:
         if readable:
             data = os.read(self._from, 65536)
             if data:
+                self._received += len(data)
                 self._note_headers(data)
                 self._take(self._reader.receive(data))
             else:
                 self._take(self._reader.end())
                 self._is_over = self._is_over or self._how_it_ended()
+        self._end_a_flood()
+
+    def _end_a_flood(self) -> None:
+        """Everything that is kept here is memory, or disk, of whoever runs the check."""
+        if self._received > MAX_RECEIVED:
+            flooded = f"stdout: more than {MAX_RECEIVED >> 20} MiB"
+        elif os.fstat(self._stderr.fileno()).st_size > MAX_RECEIVED:
+            flooded = f"stderr: more than {MAX_RECEIVED >> 20} MiB"
+        elif len(self.heard) + len(self.replies) + len(self.unreadable) > MAX_KEPT:
+            flooded = f"stdout: more than {MAX_KEPT} messages that nobody asked for"
+        else:
+            return
+        self._is_over = f"it floods {flooded}"
+        self._has_flooded = True
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # or its stderr would go on to grow
 
     def _take(self, pieces: list[Any]) -> None:
         for piece in pieces:
             if isinstance(piece, Noise):
-                self.noise += piece.text[:4096]
+                self.noise = (self.noise + piece.text[:4096])[:MAX_NOISE]
             elif isinstance(piece, Broken):
                 self._is_over = f"its output cannot be read any further: {piece.fault.value}: {piece.detail}"
             else:

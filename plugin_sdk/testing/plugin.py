@@ -126,9 +126,15 @@ class RunningPlugin:
         self, method: str, /, *, timeout: float | None = None, params: Any = None, **named: Any
     ) -> Begun:
         """Makes a call, and does not wait: `result()` does, and `cancel()` gives it up."""
-        given = dict(named) if params is None else params
+        given = named if params is None else params
         handler = self._plugin.methods.get(method)
-        items = given.pop(handler.takes, ()) if handler is not None and handler.takes else None
+        items = None
+        if handler is not None and handler.takes:
+            if not isinstance(given, Mapping):
+                kind = type(given).__name__
+                raise TypeError(f"params of `{method}` have to be a dict, as it takes items, not a {kind}")
+            given = dict(given)  # it is the caller's
+            items = given.pop(handler.takes, ())
         return Begun(
             *self._about(method, method, given, handler),
             timeout_s=self._within(timeout, handler),

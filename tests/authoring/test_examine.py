@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from host.authoring.examine import Report, examine
+from host.authoring.files import document_of
 from host.authoring.findings import Finding
+from host.authoring.provided import of_provided
+from host.authoring.source import Shown
+from host.discovery.validate import Candidate, load_manifest
+from protocol.lifecycle import Provides
 from tests.support.plugins import write_plugin, write_raw_plugin
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +92,27 @@ async def test_everything_that_may_be_meant_otherwise_is_a_warning_with_its_line
         "permissions.plugins[0]",
     }
     assert [each.hint for each in report.findings if each.key == "settings.stepp"] == ["did you mean `step`?"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$defs": {"X": True}, "$ref": "#/$defs/X"},
+        {"$defs": {"X": {"properties": 1}}, "$ref": "#/$defs/X"},
+        {"properties": []},
+        {"properties": None},
+        {"$defs": [1], "$ref": []},
+        True,
+        [1],
+    ],
+    ids=str,
+)
+def test_whatever_a_plugin_says_of_its_settings_ends_no_check(tmp_path: Path, schema: Any) -> None:
+    candidate = load_manifest(write_plugin(tmp_path, "sound", SOUND, settings={"step": 2}))
+    assert isinstance(candidate, Candidate)
+    provides = Provides(config_schema=schema)
+    found = list(of_provided(candidate, document_of(candidate), Shown(), provides))
+    assert [each.severity for each in found] in ([], ["warning"])
 
 
 async def test_a_hook_that_comes_before_itself_is_an_error(tmp_path: Path) -> None:

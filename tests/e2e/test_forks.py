@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, begin, environment, eventually, on_terminal, outboard
-from tests.support.forks import HAS_PIDFD, Fork, can_fork
+from tests.support.forks import HAS_PIDFD, Fork, _server, can_fork
 from tests.support.plugins import is_gone
 
 pytestmark = pytest.mark.skipif(not HAS_PIDFD, reason="nothing is forked on this system")
@@ -90,3 +90,18 @@ def test_more_words_than_a_socket_has_room_for_arrive(home: Path) -> None:
     words = ["explain", *("x" * 100_000 for _ in range(10))]
     done = outboard(*words, env=environment(home))
     assert (done.code, "unexpected extra argument" in done.err) == (2, True)
+
+
+def test_whoever_ends_or_stops_before_its_request_is_sent_leaves_the_others_their_server(home: Path) -> None:
+    for begun in (b"", b"\0\0", b"\0\0\0\x09xyz", b"\0\0\0\x01?"):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            socket.send_fds(_server(), [b"\0"], [0, 1, 2, theirs.fileno()])
+            theirs.close()
+            ours.sendall(begun)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:  # which stays, and says nothing
+        socket.send_fds(_server(), [b"\0"], [0, 1, 2, theirs.fileno()])
+        assert outboard("--version", env=environment(home)).code == 0
+        theirs.close()
+        assert ours.recv(1) == b""

@@ -319,6 +319,14 @@ def test_items_go_with_a_call_as_far_as_it_takes_them(busy: RunningPlugin) -> No
     assert busy.call("total", numbers=[]) == 0
 
 
+def test_the_params_of_a_call_stay_as_they_are_and_have_names_if_it_takes_items(busy: RunningPlugin) -> None:
+    params = {"numbers": [1, 2]}
+    assert [busy.call("total", params=params) for _ in range(2)] == [3, 3]
+    assert params == {"numbers": [1, 2]}
+    with pytest.raises(TypeError, match="params of `total` have to be a dict, as it takes items, not a list"):
+        busy.call("total", params=[[1, 2]])
+
+
 def test_a_restart_forgets_the_modules_and_keeps_the_store(folder: Path) -> None:
     with running(folder, store={"n": 10}) as plugin:
         assert plugin.call("count") == 12

@@ -28,6 +28,8 @@ LIBRARIES = (
     *("rich.live", "rich.markdown", "rich.progress"),
 )
 """What commands import in the middle of their work."""
+REQUEST_S = 3.0
+"""How long a request is waited for once its connection is there: all others wait meanwhile."""
 _NUMBER = struct.Struct("!i")
 
 
@@ -65,8 +67,12 @@ def _serve(control: socket.socket) -> Request:
                     if not fds:
                         os._exit(0)  # nobody is there any more
                     asking = socket.socket(fileno=fds.pop())
-                    with asking.makefile("rb") as said:
-                        request: Request = marshal.loads(said.read(_NUMBER.unpack(said.read(4))[0]))
+                    request = _heard(asking)
+                    if request is None:
+                        for fd in fds:
+                            os.close(fd)
+                        asking.close()
+                        continue
                     pid = os.fork()
                     if pid == 0:
                         for number, fd in enumerate(fds):
@@ -92,6 +98,18 @@ def _serve(control: socket.socket) -> Request:
                     selector.unregister(key.fd)
                     os.close(key.data.pidfd)
                     key.data.asking.close()
+
+
+def _heard(asking: socket.socket) -> Request | None:
+    """What is asked for; None if whoever asks has ended, or been stopped, before saying so."""
+    asking.settimeout(REQUEST_S)
+    try:
+        with asking.makefile("rb") as said:
+            request: Request = marshal.loads(said.read(_NUMBER.unpack(said.read(4))[0]))
+    except (OSError, EOFError, ValueError, TypeError, struct.error):
+        return None
+    asking.settimeout(None)
+    return request
 
 
 def _tell(asking: socket.socket, number: int) -> None:
