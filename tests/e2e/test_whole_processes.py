@@ -63,8 +63,8 @@ RUN: list[list[str]] = [
     ["completion", "bash"],
 ]
 """With which the plugins are as before when all is done."""
-ELSEWHERE = {"run", "demo", "new", "check", "test", "dev"}
-"""Run whole where they are run: the fixture here, test_demo.py, and test_author_commands.py."""
+ELSEWHERE = {"run", "demo", "new", "check", "test", "dev", "pack", "install", "uninstall", "conformance"}
+"""Run where they have their tests: test_demo, test_author_commands, test_installing, tests/conformance."""
 
 
 @pytest.fixture(scope="module")
