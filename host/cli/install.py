@@ -63,7 +63,7 @@ def install(source: str, sha256: str | None, as_json: bool, socket: str) -> None
     if daemon is not None:
         became = _ask(socket, "install/take", {"path": placed.path})
         with _disk(folder), plugins.turn():
-            plugins.clean()  # only now is it sure that no process of the version before uses its files
+            plugins.clean(placed.name)  # only now is it sure that no process uses the version before
     if as_json:
         told = msgspec.structs.asdict(placed) | {"sha256": digest, "state": became and became["state"]}
         print_json({"ok": True, **told})
@@ -97,16 +97,19 @@ def uninstall(name: str, purge: bool, as_json: bool, socket: str) -> None:
     folder = daemon or places(os.environ, os.getuid()).plugins
     plugins = InstalledPlugins(folder)
     there = _place(socket, name) if daemon is not None else {"file": None}
-    if there["file"] is not None and not there["installed"]:
-        raise DaemonRefused(
-            f"it is not installed: it is used where it is, in {there['file']}",
-            hint=f"outboard remove {name}",
-            plugin=name,
-        )
+    is_used = there["file"] is not None and there["installed"]
+    is_another_used = there["file"] is not None and not is_used
     with _disk(folder), plugins.turn():
-        if not plugins.paths_of(name):
+        is_there = bool(plugins.paths_of(name))
+        if is_another_used and (purge or not is_there):  # what the name keeps is that one's
+            raise DaemonRefused(
+                f"what the daemon runs is not installed: it is used where it is, in {there['file']}",
+                hint=f"outboard remove {name}",
+                plugin=name,
+            )
+        if not is_there:
             raise not_found(name, [])
-        if there["file"] is not None:
+        if is_used:
             _ask(socket, "remove", {"name": name, "purge": purge})
         plugins.remove(name)
     if as_json:

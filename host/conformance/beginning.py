@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from host.conformance.bench import Bench, error_code
-from host.conformance.peer import Gone, Late
+from host.conformance.peer import Gone, Late, Peer
 from host.conformance.verdicts import Checks, Skipped, Unmet
 from protocol.lifecycle import FEATURES
 from protocol.methods import is_own_name
@@ -34,13 +34,7 @@ def versions(bench: Bench) -> str:
 
 @checks.add("end-of-stdin-early", "the end of stdin before `initialize` is an end, too", "the-end")
 def end_of_stdin_early(bench: Bench) -> str:
-    peer = bench.fresh()
-    peer.close_stdin()
-    code = peer.exit_code()
-    bench.done_with(peer)
-    if code is None:
-        raise Unmet(f"it goes on for {peer.timeout_s:g} s")
-    return f"exit code {code}"
+    return ended_by_stdin(bench, bench.fresh())
 
 
 @checks.add("initialize", "protocol 1, and a result as in InitializeResult", "initialize")
@@ -124,6 +118,16 @@ def settings(bench: Bench) -> str:
         peer.notify("config/changed", {"config": bench.subject.config, "config_revision": 1})
         peer.ping()
     return "taken"
+
+
+def ended_by_stdin(bench: Bench, peer: Peer) -> str:
+    """What became of it when its stdin ended. Raises Unmet: it goes on."""
+    peer.close_stdin()
+    code = peer.exit_code()
+    bench.done_with(peer)
+    if code is None:
+        raise Unmet(f"it goes on for {peer.timeout_s:g} s")
+    return f"exit code {code}"
 
 
 def shown(reply: object) -> str:

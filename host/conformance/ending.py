@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host.conformance.beginning import shown
+from host.conformance.beginning import ended_by_stdin, shown
 from host.conformance.bench import Bench, error_code
 from host.conformance.verdicts import Checks, Unmet
 
@@ -37,13 +37,7 @@ def exit(bench: Bench) -> str:
 
 @checks.add("end-of-stdin", "the end of stdin is the end, at any time", "the-end")
 def end_of_stdin(bench: Bench) -> str:
-    peer = bench.ready()
-    peer.close_stdin()
-    code = peer.exit_code()
-    bench.done_with(peer)
-    if code is None:
-        raise Unmet(f"it goes on for {peer.timeout_s:g} s")
-    return f"exit code {code}"
+    return ended_by_stdin(bench, bench.ready())
 
 
 @checks.add("one-reply", "a reply to each request, and to nothing else", "messages")

@@ -127,10 +127,10 @@ class InstalledPlugins:
             link = os.path.join(self._versions, f".link-{os.urandom(6).hex()}")
             os.symlink(staged.target, link)
             os.replace(link, path)
-            for other in there:
-                if other != path:  # it was one file and is a folder now, or the other way round
-                    os.unlink(other)
-            _sync(self._folder)
+        for other in there:
+            if other != path:  # it was one file and is a folder now, or the other way round
+                os.unlink(other)
+        _sync(self._folder)
         self.discard(staged)
         return Placed(name=name, version=version, path=path, change=change, before=before)
 
@@ -146,18 +146,19 @@ class InstalledPlugins:
         """In `turn`. Raises OSError."""
         for path in self.paths_of(name):
             os.unlink(path)
-        self.clean()
+        self.clean(name)
 
-    def clean(self) -> None:
-        """Removes what no plugin is: versions before, and what was begun and not ended. In `turn`."""
-        used = set()
-        for name in os.listdir(self._folder):
-            path = os.path.join(self._folder, name)
-            if os.path.islink(path):
-                used |= set(os.readlink(path).split("/")[1:2])
-        for name in os.listdir(self._versions):
-            path = os.path.join(self._versions, name)
-            if name == ".lock" or name.removesuffix(".json") in used:
+    def clean(self, name: str) -> None:
+        """Removes versions of the plugin that it is not any more, and whatever was begun and not ended.
+
+        Nothing of other plugins: nobody has said that the processes of their versions have ended. In `turn`.
+        """
+        used = {os.readlink(path).split("/")[1] for path in self.paths_of(name)}
+        for entry in os.listdir(self._versions):
+            path = os.path.join(self._versions, entry)
+            version = entry.removesuffix(".json")
+            is_ours = version.rpartition("-")[0] == name and version not in used
+            if entry == ".lock" or not (is_ours or entry.startswith(".")):
                 continue
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path, ignore_errors=True)

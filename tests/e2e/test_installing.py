@@ -76,6 +76,19 @@ def test_a_name_that_is_used_from_elsewhere_is_refused_both_ways(daemon: Daemon,
     assert daemon.plugin("cid")["state"] == "running"
 
 
+def test_one_behind_another_of_its_name_can_be_uninstalled_and_leaves_that_one_alone(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    plugin = write_plugin(tmp_path / "here", "hal")
+    assert daemon.cli("install", plugin).code == 0
+    assert daemon.cli("remove", "hal").code == 0
+    assert daemon.cli("add", plugin).code == 0
+    assert daemon.cli("uninstall", "hal", "--purge", "--json").error["code"] == "OB702"
+    assert daemon.cli("uninstall", "hal").code == 0
+    assert daemon.plugin("hal")["state"] == "running"
+    assert daemon.cli("uninstall", "hal", "--json").error["code"] == "OB702"
+
+
 def test_without_a_daemon_the_next_one_starts_it_also_one_that_was_removed(tmp_path: Path) -> None:
     plugin = write_plugin(tmp_path, "dot")
     with Daemon(tmp_path) as daemon:

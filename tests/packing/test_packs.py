@@ -191,7 +191,7 @@ def installed(folder: Path, source: Path) -> str:
     plugins = InstalledPlugins(str(folder))
     with plugins.turn(), as_pack(source, str(folder / ".versions")) as made:
         placed = plugins.place(plugins.stage(made, source=str(source), sha256=check_digest(made, None)))
-        plugins.clean()
+        plugins.clean(placed.name)
     return placed.change
 
 
@@ -204,6 +204,26 @@ def test_an_upgrade_a_downgrade_and_the_same_again_are_told_apart(tmp_path: Path
     (old / "more.txt").write_text("x")
     assert [*changes, installed(folder, old)] == ["new", "unchanged", "upgrade", "downgrade", "replaced"]
     assert len(list((folder / ".versions").glob("ada-*[!n]"))) == 1
+
+
+def test_versions_of_other_plugins_are_nobody_elses_to_remove(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    one, other = (write_plugin(tmp_path, name) for name in ("ada", "ada-b"))
+    installed(folder, one)
+    installed(folder, other)
+    version = os.path.realpath(folder / "ada-b")
+    (folder / "ada-b").unlink()  # as if it had another version now, and a process of this one
+    installed(folder, one)
+    assert os.path.isdir(version)
+
+
+def test_one_file_that_became_a_folder_is_there_once_also_after_a_kill_in_between(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    plugin = write_plugin(tmp_path, "ada")
+    installed(folder, plugin)
+    (folder / "ada.py").symlink_to(os.readlink(folder / "ada"))
+    assert installed(folder, plugin) == "unchanged"
+    assert [path.name for path in folder.iterdir() if path.is_symlink()] == ["ada"]
 
 
 def test_a_kill_at_any_moment_leaves_one_version_or_the_other(tmp_path: Path) -> None:
