@@ -21,7 +21,10 @@ ours.sendall(len(request).to_bytes(4, "big") + request)
 
 
 def hear() -> int:
-    return int.from_bytes(ours.recv(4), "big", signed=True)
+    data = ours.recv(4)
+    if len(data) < 4:
+        os._exit(70)  # the process that forks has let go: a failure, and never a 0
+    return int.from_bytes(data, "big", signed=True)
 
 
 pid = hear()
